@@ -1,0 +1,280 @@
+"""Turns a TensorFlow SavedModel into model.onnx and model.json for the Rust classifier.
+
+Nothing is written unless the ONNX model gives what TensorFlow gives on every probe.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import shlex
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fold import fold_convolutions
+from preprocess import SCHEMES, to_tensor
+from saved_model import Classifier, ModelError, first_line, open_classifier, quiet
+
+OPSET = 17
+TOLERANCE = 1e-4  # largest allowed difference of a probability
+HOSTING_LIMIT = 100_000_000  # bytes a file may have in a repository on GitHub
+PROBES = 8  # of each kind
+
+Manifest = dict
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    try:
+        export(arguments)
+    except ModelError as error:
+        print(f"export: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Export a TensorFlow SavedModel to model.onnx and model.json.")
+    parser.add_argument("saved_model", type=Path, help="SavedModel: a folder, .tar or .tar.gz")
+    parser.add_argument("--labels", help="class labels in the order of the output, separated by commas")
+    parser.add_argument("--preprocess", choices=SCHEMES, help="how pixels become values (default raw: RGB 0–255)")
+    parser.add_argument("--color", choices=("RGB", "BGR"), help="channel order")
+    parser.add_argument("--scale", type=float, help="factor on pixels 0–255, before the mean is taken off")
+    parser.add_argument("--mean", type=numbers, metavar="A,B,C", help="per channel, in the channel order")
+    parser.add_argument("--std", type=numbers, metavar="A,B,C", help="divisor per channel, in the channel order")
+    parser.add_argument("--signature", help="which of several signatures to export")
+    parser.add_argument("--size", type=int, help="side in pixels for a model that takes any size (default 224)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write to")
+    arguments = parser.parse_args()
+    if arguments.size is not None and arguments.size < 1:
+        parser.error("--size must be at least 1")
+    return arguments
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        raise argparse.ArgumentTypeError(f"expected three numbers separated by commas, not {text!r}")
+    return values
+
+
+def export(arguments: argparse.Namespace) -> None:
+    with open_classifier(arguments.saved_model, arguments.signature, arguments.size) as classifier:
+        rule = preprocessing(arguments, classifier.extra)
+        tensors = probes(classifier, rule)
+        try:
+            scores = classifier(tensors)
+        except Exception as error:
+            raise ModelError(f"{arguments.saved_model}: fails in TensorFlow: {first_line(error)}") from error
+        labels = class_labels(arguments.labels, classifier, scores)
+        kind = output_kind(scores)
+        onnx_model = convert(classifier, kind, arguments.saved_model)
+    content = onnx_model.SerializeToString()
+    difference = compare(content, tensors, probabilities(scores, kind), kind)
+    manifest = {
+        "file": "model.onnx",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "labels": labels,
+        "input": {"name": onnx_model.graph.input[0].name, "layout": classifier.layout,
+                  "width": classifier.width, "height": classifier.height},
+        "output": {"name": onnx_model.graph.output[0].name, "kind": kind},
+        "preprocess": {"resize": "bicubic", **rule},
+        "source": {"saved_model": arguments.saved_model.resolve().name, "signature": classifier.signature,
+                   "description": describe(classifier.extra)},
+        "tools": tools(),
+    }
+    write(arguments.out, content, manifest)
+    report(arguments.out, manifest, len(content), len(tensors), difference)
+
+
+def preprocessing(arguments: argparse.Namespace, extra: dict) -> Manifest:
+    scheme = arguments.preprocess or extra.get("preprocess", "raw")
+    if scheme not in SCHEMES:
+        raise ModelError(f"{arguments.saved_model}: unknown preprocessing {scheme}: expected {', '.join(SCHEMES)}")
+    given = {key: getattr(arguments, key) for key in ("color", "scale", "mean", "std")}
+    rule = SCHEMES[scheme] | {key: value for key, value in given.items() if value is not None}
+    if not math.isfinite(rule["scale"]) or rule["scale"] == 0:
+        raise ModelError("--scale must be a number other than 0")
+    if 0 in rule["std"]:
+        raise ModelError("--std must not hold a 0: it divides")
+    return rule
+
+
+def class_labels(given: str | None, classifier: Classifier, scores: np.ndarray) -> list[str]:
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        shape = "×".join(map(str, scores.shape[1:])) or "scalar"
+        raise ModelError(f"output {classifier.output_name} has shape {shape} an image, "
+                         "expected a score for each of at least two classes")
+    labels = [label.strip() for label in given.split(",")] if given else classifier.extra.get("labels")
+    if not labels:
+        raise ModelError("no labels: name the classes in the order of the output with --labels A,B,C")
+    if "" in labels or len(set(labels)) < len(labels):
+        raise ModelError(f"labels must be distinct and not empty: {','.join(labels)}")
+    if len(labels) != scores.shape[1]:
+        raise ModelError(f"{len(labels)} labels for an output of {scores.shape[1]} classes: {', '.join(labels)}")
+    return labels
+
+
+def probes(classifier: Classifier, rule: Manifest) -> np.ndarray:
+    """Noise, smooth gradients and drawn moths, through the same preprocessing as a photo."""
+    import draw_moths
+
+    rng = np.random.default_rng(17)
+    shape = (classifier.height, classifier.width)
+    images = [rng.integers(0, 256, (*shape, 3), np.uint8) for _ in range(PROBES)]
+    for _ in range(PROBES):
+        corners = Image.fromarray(rng.integers(0, 256, (2, 2, 3), np.uint8))
+        images.append(np.asarray(corners.resize(shape[::-1], Image.Resampling.BILINEAR)))
+    for index in range(PROBES):
+        moth, _ = draw_moths.drawing(17, "gallery", index)
+        images.append(np.asarray(moth.resize(shape[::-1], Image.Resampling.BICUBIC)))
+    return to_tensor(np.stack(images), rule, classifier.layout)
+
+
+def output_kind(scores: np.ndarray) -> str:
+    if not np.isfinite(scores).all():
+        raise ModelError("output is not finite: check the preprocessing and the weights")
+    if scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
+        return "logits"
+    if np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+        raise ModelError("outputs lie in 0–1 but do not sum to 1: independent sigmoids are not class probabilities")
+    return "probabilities"
+
+
+def probabilities(scores: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "probabilities":
+        return scores
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def convert(classifier: Classifier, kind: str, shown: Path):
+    sides = {"NHWC": (classifier.height, classifier.width, 3), "NCHW": (3, classifier.height, classifier.width)}
+    with quiet():
+        import tensorflow as tf
+        import tf2onnx
+
+        spec = tf.TensorSpec((None, *sides[classifier.layout]), tf.float32, name="image")
+        batch = classifier.function.structured_input_signature[1][classifier.input_name].shape[0]
+        if batch is not None:
+            spec = tf.TensorSpec((batch, *spec.shape[1:]), tf.float32, name="image")
+        serve = tf.function(lambda image: classifier.function(**{classifier.input_name: image})[classifier.output_name])
+        try:
+            model, _ = tf2onnx.convert.from_function(serve, input_signature=[spec], opset=OPSET)
+        except Exception as error:
+            raise ModelError(f"{shown}: cannot be converted to ONNX: {first_line(error)}") from error
+    rename_output(model, kind)
+    fold_convolutions(model)
+    for value in (*model.graph.input, *model.graph.output):
+        if batch is None:
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return model
+
+
+def rename_output(model, name: str) -> None:
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        for index, produced in enumerate(node.output):
+            if produced == output.name:
+                node.output[index] = name
+        for index, taken in enumerate(node.input):
+            if taken == output.name:
+                node.input[index] = name
+    output.name = name
+
+
+def compare(content: bytes, tensors: np.ndarray, expected: np.ndarray, kind: str) -> float:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    found = probabilities(np.concatenate([session.run(None, {name: image[None]})[0] for image in tensors]), kind)
+    if found.shape != expected.shape:
+        raise ModelError(f"refusing to write: ONNX gives shape {found.shape}, TensorFlow {expected.shape}")
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise ModelError(f"refusing to write: ONNX and TensorFlow differ by {difference:.1e}, "
+                         f"more than {TOLERANCE:.0e}")
+    if (found.argmax(axis=1) != expected.argmax(axis=1)).any():
+        raise ModelError("refusing to write: ONNX and TensorFlow name different classes")
+    return difference
+
+
+def describe(extra: dict) -> str:
+    if not extra:
+        return ""
+    start = "from scratch" if extra["weights"] == "none" else f"from {extra['weights']} weights"
+    return (f"Keras ResNet-50 trained {start} on {extra['trained_on']} pictures "
+            f"({extra['source']}, seed {extra['seed']}), "
+            f"accuracy {extra['accuracy']:.1%} on {extra['held_out']} held out")
+
+
+def tools() -> dict[str, str]:
+    import tensorflow as tf
+
+    found = {"tensorflow": tf.__version__}
+    for name in ("keras", "tf2onnx", "onnx", "onnxruntime", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def write(folder: Path, content: bytes, manifest: Manifest) -> None:
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The manifest goes last: until then its old hash tells that the pair does not match.
+        replace(folder / manifest["file"], content)
+        replace(folder / "model.json", text.encode())
+    except OSError as error:
+        raise ModelError(f"cannot write {folder}: {error}") from error
+
+
+def replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp gives 0600
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def report(out: Path, manifest: Manifest, size: int, checked: int, difference: float) -> None:
+    rule, image = manifest["preprocess"], manifest["input"]
+    rows = {
+        "model": f"{out / manifest['file']}  {size / 1e6:.1f} MB",
+        "sha256": manifest["sha256"],
+        "labels": ", ".join(manifest["labels"]),
+        "input": f"{image['name']}  {image['layout']}  {image['width']}×{image['height']}",
+        "preprocess": f"{rule['color']}  (pixel × {rule['scale']:.6g} − {rule['mean']}) / {rule['std']}",
+        "output": f"{manifest['output']['name']}  {manifest['output']['kind']}",
+        "checked": f"{checked} inputs against TensorFlow, same class in all",
+        "difference": f"{difference:.1e} at most, {TOLERANCE:.0e} allowed",
+    }
+    for name, value in rows.items():
+        print(f"{name:12}{value}")
+    if size > HOSTING_LIMIT:
+        print(f"{'note':12}over 100 MB: GitHub refuses such a file, keep it in Git LFS or outside the repository")
+    root = Path(__file__).resolve().parent.parent
+    setting = "" if out.resolve() == root / "model" else f"MODEL_DIR={shlex.quote(str(out.resolve()))} "
+    print("\nnext:")
+    print(f"  {setting}cargo run --release --locked -- classify PHOTO")
+    print(f"  python {shlex.quote(os.path.relpath(root / 'tests' / 'golden.py'))} SAVED_MODEL && cargo test --locked")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+//! The command line: `classify` and `local`.
+
+mod classify;
+mod files;
+#[cfg(feature = "local")]
+mod local;
+mod table;
+
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Classifies photos and counts them.
+///
+/// Configured by environment variables: MODEL_DIR, TIME_ZONE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Classify files and folders of photos, without AWS
+    ///
+    /// Exits with 0 if every file was classified, with 1 if one was not.
+    Classify(Pictures),
+    /// Run the whole system on this machine: S3, Lambda and DynamoDB, embedded
+    ///
+    /// Puts every file into the bucket and shows what becomes of it. Exits with 0 if every object
+    /// was recorded or rejected, with 1 if one was not.
+    #[cfg(feature = "local")]
+    Local(local::Arguments),
+}
+
+#[derive(Args)]
+struct Pictures {
+    /// Files and folders; folders are read with all below them, but for names that begin with a dot
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Classify(pictures) => classify::run(&pictures),
+        #[cfg(feature = "local")]
+        Command::Local(arguments) => local::run(arguments),
+    };
+    match result {
+        Ok(code) => code,
+        // The reader of a pipe has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The configuration of the environment; the tables have names of their own here.
+fn config() -> anyhow::Result<Config> {
+    Ok(Config::read(|name| match name {
+        "PREDICTIONS_TABLE" => Some(OsString::from("predictions")),
+        "LEDGER_TABLE" => Some(OsString::from("ledger")),
+        _ => std::env::var_os(name),
+    })?)
+}

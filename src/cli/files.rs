@@ -1,0 +1,58 @@
+//! The files that the paths of a command line stand for.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use walkdir::{DirEntry, WalkDir};
+
+/// A file, and its name relative to the path it was found under, with `/` between the parts.
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) key: String,
+}
+
+/// Every file among and below `paths`, in order of name. Names below a folder that begin with a dot
+/// are left out.
+///
+/// # Errors
+///
+/// Where a path does not exist or a folder cannot be read.
+pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
+    let mut files = Vec::new();
+    for root in paths {
+        let entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+        for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
+            // walkdir's own message names the path.
+            let entry = entry.map_err(|error| match (error.path(), error.io_error()) {
+                (Some(path), Some(source)) => anyhow::anyhow!("cannot read {}: {source}", path.display()),
+                _ => error.into(),
+            })?;
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            let below = entry.path().strip_prefix(root).unwrap_or(Path::new(""));
+            let relative = match below.as_os_str().is_empty() {
+                true => entry.file_name().as_ref(),
+                false => below,
+            };
+            let key = key(relative).with_context(|| format!("{:?} is not valid UTF-8", entry.path()))?;
+            files.push(File { path: entry.into_path(), key });
+        }
+    }
+    anyhow::ensure!(!files.is_empty(), "no files in {}", display(paths));
+    Ok(files)
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+fn key(relative: &Path) -> Option<String> {
+    let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
+    Some(parts?.join("/"))
+}
+
+fn display(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}

@@ -1,0 +1,65 @@
+//! Classifies photos that arrive in S3 and counts them, each exactly once, in DynamoDB.
+//!
+//! A photo's way, in the order of the modules:
+//!
+//! ```text
+//! event JSON ─ event::parse ─▶ [ObjectCreated] ─ Bucket::fetch ─▶ bytes ─ preprocess::decode ─▶
+//!   RgbImage ─ preprocess::tensor ─▶ InputTensor ─ Classifier::classify ─▶ Probabilities ─▶
+//!   Prediction ─ Ledger::commit ─▶ Outcome
+//! ```
+//!
+//! 1. [`handler`] is what AWS Lambda calls. It reads [`config::Config`] and loads the model once, and
+//!    for each event tries every record before it answers.
+//! 2. [`event`] turns the JSON of an event into the [`object::ObjectCreated`]s it tells of.
+//! 3. [`pipeline`] brings one object to its [`outcome`]; it is the page to read next.
+//! 4. [`bucket`] fetches exactly the object version of the event.
+//! 5. [`preprocess`] decodes the picture and makes it the tensor that the model's [`manifest`] asks for.
+//! 6. [`classifier`] runs the model through `tract`.
+//! 7. [`prediction`] says what the record will say.
+//! 8. [`ledger`] writes record, count and the fact that it was counted in one transaction.
+//!
+//! Two modules touch the network, [`bucket`] and [`ledger`], with clients that [`aws`] sets up and
+//! pauses that [`retry`] draws. What goes wrong with one object is an [`error::Error`], and either a
+//! fact about the object or worth another try.
+//!
+//! # The promise
+//!
+//! Each object version is counted once, in one class, on one day, and the records of a day and class
+//! carry the ordinals 1..N without gap or repeat, whatever is delivered twice, tried again, killed or
+//! run at once. [`ledger`] says how.
+//!
+//! # When it fails
+//!
+//! | what | outcome |
+//! |---|---|
+//! | not a picture, damaged, cut off, too large, unsupported | REJECTED in the ledger, with the reason; the invocation succeeds |
+//! | version deleted or archived | as above |
+//! | throttling, server error, timeout, lost connection, conflict | tried again with back-off until the deadline, then reported to Lambda, which tries again |
+//! | access denied, missing table or bucket | reported to Lambda; the event ends in the failure destination |
+//! | malformed event | reported to Lambda, after the other records were worked on |
+//! | `s3:TestEvent`, removals | nothing to do |
+//!
+//! # On a laptop
+//!
+//! [`cli`] has the commands of the same binary. `local` runs the whole of it in one process group:
+//! the `local` module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and
+//! starts this binary again as the function. Nothing is mocked; one path serves everywhere.
+
+pub mod aws;
+pub mod bucket;
+pub mod classifier;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod handler;
+pub mod ledger;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod manifest;
+pub mod object;
+pub mod outcome;
+pub mod pipeline;
+pub mod prediction;
+pub mod preprocess;
+pub mod retry;

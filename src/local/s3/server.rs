@@ -1,0 +1,98 @@
+//! The listener: HTTP connections in, S3 answers out.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::notification::Caller;
+use super::service::Service;
+use super::store::Store;
+
+/// How long requests under way may take after the shutdown began.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The one key pair that requests must be signed with.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret_key: String,
+}
+
+/// Serves the store over HTTP, path style, until `shutdown` resolves and the requests under way are answered.
+///
+/// # Errors
+///
+/// That the listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    store: Store,
+    credentials: Credentials,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let mut builder = S3ServiceBuilder::new(Service::new(store));
+    builder.set_auth(SimpleAuth::from_single(
+        credentials.access_key,
+        credentials.secret_key,
+    ));
+    let app = Router::new()
+        .fallback(answer)
+        .with_state(builder.build())
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let (began, begun) = oneshot::channel();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        shutdown.await;
+        // Nobody waits only when the server is gone.
+        let _ = began.send(());
+    });
+    tokio::select! {
+        result = async { server.await } => result,
+        () = async {
+            match begun.await {
+                Ok(()) => tokio::time::sleep(GRACE).await,
+                Err(_) => std::future::pending().await,
+            }
+        } => Ok(()),
+    }
+}
+
+async fn answer(
+    State(service): State<S3Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+) -> Result<Response, Infallible> {
+    let mut request_id = Uuid::new_v4().simple().to_string().to_uppercase();
+    request_id.truncate(16);
+    let header = HeaderValue::from_str(&request_id);
+    request.extensions_mut().insert(Caller {
+        address: peer.ip(),
+        request_id,
+    });
+    let mut response = match service.call(request.map(s3s::Body::http_body_unsync)).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => {
+            tracing::error!(?error, "request could not be answered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    };
+    if let Ok(header) = header {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("x-amz-request-id"), header);
+    }
+    Ok(response)
+}

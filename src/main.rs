@@ -1,0 +1,34 @@
+//! The Lambda function where Lambda started it, otherwise the command line.
+
+use std::{env, process::ExitCode};
+
+use moth_classifier::{cli, error::chain, handler};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+fn main() -> ExitCode {
+    if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() { function() } else { cli::run() }
+}
+
+/// Logs JSON lines to standard output, which Lambda sends to CloudWatch.
+fn function() -> ExitCode {
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
+    tracing_subscriber::registry().with(log_levels("info")).with(lines).init();
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(handler::run()));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(reason = chain(error.as_ref()), "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// RUST_LOG, as in `info,aws_config=debug`, or `default`.
+fn log_levels(default: &str) -> Targets {
+    let levels = env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
+    levels.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
+}

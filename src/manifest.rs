@@ -1,0 +1,249 @@
+//! `model.json`: what the ONNX file beside it expects and what its outputs mean.
+
+use std::{collections::HashSet, fs, io, path::Path, path::PathBuf, sync::Arc};
+
+use serde::Deserialize;
+
+use crate::prediction::Label;
+
+/// File name of the manifest inside MODEL_DIR.
+pub const MANIFEST: &str = "model.json";
+
+/// The manifest as `model/export.py` writes it, checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Manifest {
+    /// Name of the ONNX file, beside the manifest.
+    pub file: PathBuf,
+    /// SHA-256 of the ONNX file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Class labels in the order of the model's output.
+    pub labels: Arc<[Label]>,
+    /// The model's one input.
+    pub input: Input,
+    /// The model's one output.
+    pub output: Output,
+    /// How pixels become numbers.
+    pub preprocess: Preprocess,
+}
+
+/// The model's one input: float32, one image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Input {
+    /// Name of the ONNX input.
+    pub name: String,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// Order of the axes of the input tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Layout {
+    /// Batch, height, width, channel: TensorFlow's.
+    #[serde(rename = "NHWC")]
+    Nhwc,
+    /// Batch, channel, height, width: PyTorch's.
+    #[serde(rename = "NCHW")]
+    Nchw,
+}
+
+/// The model's one output: float32, one number for each label.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Output {
+    /// Name of the ONNX output.
+    pub name: String,
+    /// What the numbers are.
+    pub kind: OutputKind,
+}
+
+/// What the numbers of the output are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputKind {
+    /// They sum to 1.
+    Probabilities,
+    /// Softmax makes them probabilities.
+    Logits,
+}
+
+/// How the pixels of an RGB picture become the numbers of the input tensor:
+/// resize, put the channels in order, then `(pixel * scale - mean) / std` for each channel.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Preprocess {
+    /// Filter of the resize to the input's width and height; the aspect ratio is not kept.
+    pub resize: Resize,
+    /// Order of the channels in the tensor.
+    pub color: Color,
+    /// Factor on pixel values 0–255.
+    pub scale: f32,
+    /// Subtracted after scaling, in the tensor's channel order.
+    pub mean: [f32; 3],
+    /// Divisor after that, in the tensor's channel order.
+    pub std: [f32; 3],
+}
+
+/// Resize filters, named and computed as Pillow's, with its antialiasing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Catmull-Rom cubic, a = −0.5.
+    Bicubic,
+    /// Triangle.
+    Bilinear,
+}
+
+/// Order of the channels in the tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Color {
+    /// Red first.
+    Rgb,
+    /// Blue first: Caffe's.
+    Bgr,
+}
+
+/// Why there is no usable manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: set MODEL_DIR to a folder that model/export.py wrote")]
+    Read {
+        /// Path of the manifest.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not a manifest.
+    #[error("{path} is not a model manifest")]
+    Parse {
+        /// Path of the manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl Manifest {
+    /// Reads and checks `model.json` in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is missing, not JSON, or says what cannot be: see [`ManifestError`].
+    pub fn read(dir: &Path) -> Result<Self, ManifestError> {
+        let path = dir.join(MANIFEST);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(source) => return Err(ManifestError::Read { path, source }),
+        };
+        serde_json::from_slice(&json).map_err(|source| ManifestError::Parse { path, source })
+    }
+
+    /// What a prediction record calls the model: the first 12 digits of the hash.
+    pub fn model_version(&self) -> &str {
+        self.sha256.get(..12).unwrap_or(&self.sha256)
+    }
+}
+
+#[derive(Deserialize)]
+struct Unchecked {
+    file: PathBuf,
+    sha256: String,
+    labels: Vec<Label>,
+    input: Input,
+    output: Output,
+    preprocess: Preprocess,
+}
+
+impl TryFrom<Unchecked> for Manifest {
+    type Error = String;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+        let Unchecked { file, sha256, labels, input, output, preprocess } = unchecked;
+        if file.file_name() != Some(file.as_os_str()) {
+            return Err(format!("file is {file:?}, not the name of a file beside the manifest"));
+        }
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
+            return Err(format!("sha256 is {sha256:?}, not 64 lower-case hexadecimal digits"));
+        }
+        if labels.is_empty() {
+            return Err("labels is empty".into());
+        }
+        let mut seen = HashSet::new();
+        if let Some(label) = labels.iter().find(|label| !seen.insert(*label)) {
+            return Err(format!("label {label} stands twice"));
+        }
+        // 4096 × 4096 × 3 floats are 200 MB: more is a mistake, not a model for photos.
+        if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
+            return Err(format!("input is {}×{}, not 1 to 4096", input.width, input.height));
+        }
+        let Preprocess { scale, mean, std, .. } = &preprocess;
+        if !scale.is_finite() || !mean.iter().chain(std).all(|n| n.is_finite()) {
+            return Err("scale, mean or std is not finite".into());
+        }
+        if std.contains(&0.0) {
+            return Err("std has a zero".into());
+        }
+        Ok(Self { file, sha256, labels: labels.into(), input, output, preprocess })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn manifest() -> Value {
+        json!({
+            "file": "model.onnx",
+            "sha256": "0123456789abcdef".repeat(4),
+            "labels": ["AAW", "ECLW", "FAW"],
+            "input": {"name": "image", "layout": "NHWC", "width": 224, "height": 224},
+            "output": {"name": "probabilities", "kind": "probabilities"},
+            "preprocess": {"resize": "bicubic", "color": "BGR", "scale": 1, "mean": [1, 2, 3], "std": [1, 1, 1]},
+            "source": {}, "tools": {},
+        })
+    }
+
+    #[test]
+    fn a_manifest_is_read() {
+        let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
+        assert_eq!(manifest.model_version(), "0123456789ab");
+        assert_eq!(manifest.preprocess.color, Color::Bgr);
+        assert_eq!(manifest.labels.len(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (field, value, message) in [
+            ("file", json!("../model.onnx"), "beside the manifest"),
+            ("sha256", json!("abc"), "hexadecimal"),
+            ("labels", json!([]), "empty"),
+            ("labels", json!(["A", "A"]), "twice"),
+            ("labels", json!(["A", ""]), "label"),
+            ("input", json!({"name": "x", "layout": "NHWC", "width": 0, "height": 1}), "0×1"),
+            ("input", json!({"name": "x", "layout": "HWC", "width": 1, "height": 1}), "HWC"),
+            (
+                "preprocess",
+                json!({"resize": "bicubic", "color": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [1, 0, 1]}),
+                "zero",
+            ),
+        ] {
+            let mut wrong = manifest();
+            wrong[field] = value;
+            let error = serde_json::from_value::<Manifest>(wrong).unwrap_err().to_string();
+            assert!(error.contains(message), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_manifest_says_what_to_do() {
+        let error = Manifest::read(Path::new("/no/such/folder")).unwrap_err().to_string();
+        assert!(error.contains("/no/such/folder/model.json") && error.contains("MODEL_DIR"));
+    }
+}

@@ -1,0 +1,308 @@
+//! Bytes → RGB pixels → input tensor. Nothing here trusts the bytes.
+
+use std::{array, io::Cursor, panic};
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits as DecoderLimits,
+    RgbImage, metadata::Orientation,
+};
+
+use crate::{
+    config::Limits,
+    error::Rejection,
+    manifest::{Color, Input, Layout, Preprocess, Resize},
+};
+
+/// A decoded picture as it lies in the file, with the way it is to be turned.
+pub struct Picture {
+    /// Pixels as stored.
+    pub pixels: RgbImage,
+    /// What EXIF says to do before showing them.
+    pub orientation: Orientation,
+}
+
+/// One image as the model wants it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputTensor {
+    /// Four axes in the manifest's layout; the batch is 1.
+    pub shape: [usize; 4],
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+/// Decodes a JPEG, PNG or WebP file, told by its first bytes, into RGB.
+///
+/// As Pillow's `convert("RGB")` does it: alpha is dropped, gray is repeated, 16 bits become 8, CMYK
+/// becomes RGB without a colour profile.
+///
+/// # Errors
+///
+/// A [`Rejection`] that says why these bytes are no picture for us. Size limits are checked against
+/// the file's header, before pixels are allocated. A panic inside a decoder is caught and comes back
+/// as [`Rejection::Damaged`].
+pub fn decode(bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
+    let format = sniff(bytes)?;
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err(Rejection::Truncated(format));
+    }
+    match panic::catch_unwind(|| decode_as(format, bytes, limits)) {
+        Ok(picture) => picture,
+        Err(_) => Err(Rejection::Damaged { format, reason: "the decoder panicked".into() }),
+    }
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
+    let rejected = |error: ImageError| match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Rejection::Truncated(format)
+        }
+        error => Rejection::Damaged { format, reason: error.to_string() },
+    };
+    let mut decoder =
+        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(rejected)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(Rejection::Damaged { format, reason: format!("it is {width}×{height} pixels") });
+    }
+    if u64::from(width) * u64::from(height) > limits.pixels {
+        return Err(Rejection::TooManyPixels { width, height, limit: limits.pixels });
+    }
+    // `into_decoder` leaves the limits off for all but PNG. 8 bytes a pixel are 16-bit RGBA, and a
+    // decoder may hold its output and one working copy.
+    let mut decoder_limits = DecoderLimits::no_limits();
+    decoder_limits.max_alloc = Some(limits.pixels.saturating_mul(16).saturating_add(16 << 20));
+    decoder.set_limits(decoder_limits).map_err(rejected)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let pixels = DynamicImage::from_decoder(decoder).map_err(rejected)?.into_rgb8();
+    Ok(Picture { pixels, orientation })
+}
+
+/// The format by magic bytes; names, extensions and content types are not asked.
+fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
+    if bytes.is_empty() {
+        return Err(Rejection::Empty);
+    }
+    match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) => Ok(format),
+        Ok(ImageFormat::Gif) => Err(Rejection::UnsupportedFormat("GIF")),
+        Ok(ImageFormat::Tiff) => Err(Rejection::UnsupportedFormat("TIFF")),
+        Ok(ImageFormat::Bmp) => Err(Rejection::UnsupportedFormat("BMP")),
+        Ok(ImageFormat::Avif) => Err(Rejection::UnsupportedFormat("AVIF")),
+        _ => match bytes.get(4..12) {
+            // ISO base media brands of HEIF pictures: ISO/IEC 23008-12, annex B.
+            Some(b"ftypheic" | b"ftypheix" | b"ftyphevc" | b"ftypheim" | b"ftypmif1" | b"ftypmsf1") => {
+                Err(Rejection::UnsupportedFormat("HEIC"))
+            }
+            _ => Err(Rejection::NotAPicture),
+        },
+    }
+}
+
+/// Whether a JPEG reaches its end-of-image marker.
+///
+/// The decoder would fill the missing part with gray, and the model would classify the gray. Marker
+/// segments are skipped by their length, so that the end of an embedded thumbnail does not count;
+/// what follows the end (as phones append) is ignored.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else { return false };
+        rest = &rest[marker + 1..];
+        match rest.first() {
+            None => return false,
+            // Stuffed zero, fill byte, TEM, RST0–7, SOI: no length follows.
+            Some(0x00 | 0xff | 0x01 | 0xd0..=0xd8) => {}
+            Some(0xd9) => return true,
+            Some(_) => {
+                let Some(&[high, low]) = rest.get(1..3) else { return false };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let Some(after) = rest.get(1 + length..) else { return false };
+                rest = after;
+            }
+        }
+    }
+}
+
+/// Resizes `picture` to the input's width and height, turns it upright and makes it the tensor that
+/// the manifest describes.
+pub fn tensor(picture: &Picture, input: &Input, preprocess: &Preprocess) -> InputTensor {
+    normalize(&resize(picture, input, preprocess.resize), input.layout, preprocess)
+}
+
+/// Resizes as Pillow's `resize` does, within 2 levels, and turns upright.
+///
+/// The filter is separable and symmetric, so that turning 224×224 pixels afterwards is the same as
+/// turning twelve million before.
+#[expect(
+    clippy::expect_used,
+    reason = "an RgbImage holds 3 bytes a pixel, and no size is 0: `decode` and `Manifest` see to it"
+)]
+pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let (width, height) = match picture.orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (input.height, input.width),
+        _ => (input.width, input.height),
+    };
+    let filter = match filter {
+        Resize::Bicubic => FilterType::CatmullRom,
+        Resize::Bilinear => FilterType::Bilinear,
+    };
+    let pixels = &picture.pixels;
+    let source = ImageRef::new(pixels.width(), pixels.height(), pixels.as_raw(), PixelType::U8x3)
+        .expect("3 bytes a pixel");
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+    Resizer::new().resize(&source, &mut target, &options).expect("both are U8x3");
+    let pixels = RgbImage::from_raw(width, height, target.into_vec()).expect("3 bytes a pixel");
+    let mut upright = DynamicImage::ImageRgb8(pixels);
+    upright.apply_orientation(picture.orientation);
+    upright.into_rgb8()
+}
+
+fn normalize(pixels: &RgbImage, layout: Layout, preprocess: &Preprocess) -> InputTensor {
+    let (width, height) = (pixels.width() as usize, pixels.height() as usize);
+    let channels = match preprocess.color {
+        Color::Rgb => [0, 1, 2],
+        Color::Bgr => [2, 1, 0],
+    };
+    // A level has 256 values: each channel's arithmetic is done once for each.
+    let levels: [[f32; 256]; 3] = array::from_fn(|c| {
+        array::from_fn(|level| {
+            (level as f32 * preprocess.scale - preprocess.mean[c]) / preprocess.std[c]
+        })
+    });
+    let value = |pixel: &[u8; 3], c: usize| levels[c][usize::from(pixel[channels[c]])];
+    let (rgb, _) = pixels.as_raw().as_chunks::<3>();
+    let mut values = Vec::with_capacity(rgb.len() * 3);
+    let shape = match layout {
+        Layout::Nhwc => {
+            values.extend(rgb.iter().flat_map(|pixel| [0, 1, 2].map(|c| value(pixel, c))));
+            [1, height, width, 3]
+        }
+        Layout::Nchw => {
+            for c in 0..3 {
+                values.extend(rgb.iter().map(|pixel| value(pixel, c)));
+            }
+            [1, 3, height, width]
+        }
+    };
+    InputTensor { shape, values }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { bytes: 1 << 20, pixels: 10_000 };
+
+    fn jpeg(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let pixels = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 99]));
+        JpegEncoder::new(&mut bytes).encode_image(&pixels).unwrap();
+        bytes
+    }
+
+    fn preprocess(color: Color, scale: f32, mean: [f32; 3], std: [f32; 3]) -> Preprocess {
+        Preprocess { resize: Resize::Bicubic, color, scale, mean, std }
+    }
+
+    #[test]
+    fn size_limits_hold_before_pixels_are_allocated() {
+        assert!(decode(&jpeg(100, 100), LIMITS).is_ok());
+        let error = decode(&jpeg(101, 100), LIMITS).err().unwrap();
+        assert!(matches!(error, Rejection::TooManyPixels { width: 101, height: 100, limit: 10_000 }));
+    }
+
+    #[test]
+    fn a_jpeg_must_reach_its_end() {
+        let whole = jpeg(64, 48);
+        for end in [whole.len() - 1, whole.len() / 2, 700, 30, 3] {
+            let error = decode(&whole[..end], LIMITS).err().unwrap();
+            assert!(matches!(error, Rejection::Truncated(ImageFormat::Jpeg)), "{end}: {error}");
+        }
+        let mut with_trailer = whole.clone();
+        with_trailer.extend(b"appended by a phone");
+        assert!(decode(&with_trailer, LIMITS).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_thumbnail_is_not_the_end() {
+        let whole = jpeg(64, 48);
+        let thumbnail = jpeg(8, 8);
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1];
+        bytes.extend(u16::try_from(thumbnail.len() + 2).unwrap().to_be_bytes());
+        bytes.extend(&thumbnail);
+        bytes.extend(&whole[2..]);
+        assert!(jpeg_is_complete(&bytes));
+        assert!(!jpeg_is_complete(&bytes[..bytes.len() - 20]));
+    }
+
+    #[test]
+    fn reasons_name_the_format() {
+        for (bytes, reason) in [
+            (&b""[..], "the file is empty: upload it again"),
+            (b"GIF89a..........", "GIF is not supported: send JPEG, PNG or WebP"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC is not supported: send JPEG, PNG or WebP"),
+            (b"%PDF-1.7 .......", "not a picture: send JPEG, PNG or WebP"),
+            (b"\x89PNG\r\n\x1a\n", "the PNG file is cut off: upload it again"),
+        ] {
+            assert_eq!(decode(bytes, LIMITS).err().unwrap().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn pixels_become_numbers_as_the_manifest_says() {
+        let pixel = RgbImage::from_pixel(1, 1, image::Rgb([255, 51, 0]));
+        let values = |preprocess| normalize(&pixel, Layout::Nhwc, &preprocess).values;
+        let (zero, one) = ([0.0; 3], [1.0; 3]);
+        assert_eq!(values(preprocess(Color::Rgb, 1.0, zero, one)), [255.0, 51.0, 0.0]);
+        assert_eq!(
+            values(preprocess(Color::Bgr, 1.0, [103.939, 116.779, 123.68], one)),
+            [0.0 - 103.939, 51.0 - 116.779, 255.0 - 123.68]
+        );
+        assert_eq!(values(preprocess(Color::Rgb, 1.0 / 255.0, zero, one)), [1.0, 0.2, 0.0]);
+        assert_eq!(values(preprocess(Color::Rgb, 1.0 / 127.5, one, one)), [1.0, -0.6, -1.0]);
+    }
+
+    #[test]
+    fn layouts_hold_the_same_values() {
+        let pixels = RgbImage::from_fn(2, 1, |x, _| image::Rgb([x as u8, 10, 20]));
+        let raw = preprocess(Color::Rgb, 1.0, [0.0; 3], [1.0; 3]);
+        let nhwc = normalize(&pixels, Layout::Nhwc, &raw);
+        assert_eq!((nhwc.shape, nhwc.values), ([1, 1, 2, 3], vec![0.0, 10.0, 20.0, 1.0, 10.0, 20.0]));
+        let nchw = normalize(&pixels, Layout::Nchw, &raw);
+        assert_eq!((nchw.shape, nchw.values), ([1, 3, 1, 2], vec![0.0, 1.0, 10.0, 10.0, 20.0, 20.0]));
+    }
+
+    #[test]
+    fn turning_after_the_resize_is_turning_before() {
+        let input = Input { name: "x".into(), layout: Layout::Nhwc, width: 9, height: 7 };
+        let pixels = RgbImage::from_fn(31, 20, |x, y| image::Rgb([(x * 8) as u8, (y * 12) as u8, 7]));
+        for exif in 1..=8 {
+            let orientation = Orientation::from_exif(exif).unwrap();
+            let mut turned = DynamicImage::ImageRgb8(pixels.clone());
+            turned.apply_orientation(orientation);
+            let before = Picture { pixels: turned.into_rgb8(), orientation: Orientation::NoTransforms };
+            let after = Picture { pixels: pixels.clone(), orientation };
+            let [before, after] = [before, after].map(|p| resize(&p, &input, Resize::Bicubic));
+            assert_eq!(before.dimensions(), after.dimensions());
+            let difference = before.iter().zip(after.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(difference <= Some(1), "orientation {exif}: {difference:?}");
+        }
+    }
+
+    #[test]
+    fn alpha_is_dropped() {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(&[1, 2, 3, 0], 1, 1, image::ExtendedColorType::Rgba8)
+            .unwrap();
+        assert_eq!(decode(&bytes, LIMITS).unwrap().pixels.into_raw(), [1, 2, 3]);
+    }
+}

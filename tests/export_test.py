@@ -1,0 +1,208 @@
+"""SavedModels of many makes, through export.py and then the Rust classifier.
+
+CLASSIFIER_BIN names the built program. Expected probabilities come from the Keras model
+in memory and from preprocessing spelled out here, not from the code under test.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+MODEL = Path(__file__).resolve().parent.parent / "model"
+sys.path.insert(0, str(MODEL))
+
+import draw_moths
+
+TOLERANCE = 0.02  # of a probability, as for the golden images
+PESTS = ["AAW", "ECLW", "FAW"]
+BEETLES = ["weevil", "ladybird", "chafer", "borer", "click"]
+
+
+def small_net(library, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
+    """Two convolutions, each with a bias and a batch norm as in Keras's ResNet-50."""
+    library.utils.set_random_seed(5)
+    layers = library.layers
+    return library.Sequential([
+        library.Input((3, side, side) if channels_first else (side, side, 3)),
+        *([layers.Permute((2, 3, 1))] if channels_first else []),
+        layers.Conv2D(12, 5, strides=4),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(16, 3, strides=2),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(classes, activation=activation),
+    ])
+
+
+def settle(model, tensors: np.ndarray) -> None:
+    """Gives batch norms real statistics and the head scores that tell the pictures apart."""
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.momentum = 0.0
+    model(tensors, training=True)
+    head = model.layers[-1]
+    features = pooled(model, tensors)
+    kernel, bias = head.get_weights()
+    kernel = kernel * 1.5 / np.std((features - features.mean(0)) @ kernel)
+    head.set_weights([kernel, -(features.mean(0) @ kernel)])
+
+
+def pooled(model, tensors: np.ndarray) -> np.ndarray:
+    values = tensors
+    for layer in model.layers[:-1]:
+        values = layer(values, training=False) if "BatchNorm" in type(layer).__name__ else layer(values)
+    return np.asarray(values)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@dataclass
+class Case:
+    labels: list[str]
+    flags: list[str]
+    library: object
+    save: Callable
+    tensor: Callable[[np.ndarray], np.ndarray]  # RGB pixels (n, h, w, 3) to what the model takes
+    activation: str | None = "softmax"
+    layout: str = "NHWC"
+    side: int = 224
+    any_size: bool = False
+
+
+def save_plainly(model, folder: Path) -> Path:
+    tf.saved_model.save(model, str(folder))
+    return folder
+
+
+def save_by_keras_3(model, folder: Path) -> Path:
+    model.export(str(folder), verbose=False)
+    return folder
+
+
+def save_by_keras_2(model, folder: Path) -> Path:
+    model.save(str(folder), save_format="tf")
+    return folder
+
+
+def save_as_archive(model, folder: Path) -> Path:
+    save_by_keras_2(model, folder)
+    archive = folder.with_suffix(".tar.gz")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, "old-model")
+    return archive
+
+
+CASES = {
+    "keras 3, saved_model.save, raw": Case(PESTS, [], keras, save_plainly, lambda p: p),
+    "keras 3, model.export, five logits, any size": Case(
+        BEETLES, ["--preprocess", "unit", "--size", "160"], keras, save_by_keras_3, lambda p: p / 255,
+        activation=None, side=160, any_size=True),
+    "keras 3, channels first, caffe": Case(
+        PESTS, ["--preprocess", "caffe"], keras, save_plainly,
+        lambda p: (p[..., ::-1] - [103.939, 116.779, 123.68]).transpose(0, 3, 1, 2), layout="NCHW"),
+    "keras 2 folder, symmetric": Case(
+        PESTS, ["--preprocess", "symmetric"], tf_keras, save_by_keras_2, lambda p: p / 127.5 - 1),
+    "keras 2 archive, own mean and deviation": Case(
+        BEETLES, ["--color", "BGR", "--scale", "0.5", "--mean", "10,20,30", "--std", "40,50,60"], tf_keras,
+        save_as_archive, lambda p: (p[..., ::-1] * 0.5 - [10, 20, 30]) / [40, 50, 60]),
+}
+
+
+@dataclass
+class Exported:
+    case: Case
+    out: Path
+    output: str
+    pictures: list[Path]
+    expected: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = []
+    for index in range(6):
+        image, label = draw_moths.drawing(3, "gallery", index, (300, 240))
+        paths.append(folder / f"{index}-{label}.png")
+        image.save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(", ", "-").replace(" ", "_"))
+def exported(request, tmp_path_factory, pictures) -> Exported:
+    case = CASES[request.param]
+    model = small_net(case.library, None if case.any_size else case.side, len(case.labels), case.activation,
+                      case.layout == "NCHW")
+    resized = [Image.open(path).resize((case.side, case.side), Image.Resampling.BICUBIC) for path in pictures]
+    tensors = case.tensor(np.stack([np.asarray(image, np.float32) for image in resized])).astype(np.float32)
+    settle(model, tensors)
+    expected = np.asarray(model(tensors, training=False))
+    if case.activation is None:
+        expected = softmax(expected)
+    # Else a classifier that ignores its input would pass.
+    assert np.ptp(expected, axis=0).max() > 0.2
+    folder = tmp_path_factory.mktemp("export")
+    saved = case.save(model, folder / "saved")
+    run = run_export(saved, "--labels", ",".join(case.labels), *case.flags, "--out", folder / "out", cwd=folder)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    return Exported(case, folder / "out", run.stdout, pictures, expected)
+
+
+def run_export(*arguments, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(MODEL / "export.py"), *map(str, arguments)], cwd=cwd,
+                          capture_output=True, text=True)
+
+
+def test_manifest_describes_the_model(exported):
+    manifest = json.loads((exported.out / "model.json").read_text())
+    case = exported.case
+    assert manifest["labels"] == case.labels
+    assert manifest["input"]["layout"] == case.layout
+    assert (manifest["input"]["width"], manifest["input"]["height"]) == (case.side, case.side)
+    assert manifest["output"]["kind"] == ("probabilities" if case.activation else "logits")
+    assert manifest["source"]["signature"] == "serving_default"
+    assert manifest["preprocess"]["resize"] == "bicubic"
+    assert manifest["sha256"] in exported.output
+    assert sorted(path.name for path in exported.out.iterdir()) == ["model.json", "model.onnx"]
+
+
+def test_batch_norms_are_folded_into_convolutions(exported):
+    nodes = onnx.load(exported.out / "model.onnx").graph.node
+    assert [node.op_type for node in nodes].count("Conv") == 2
+    assert not {"Mul", "Sub", "BatchNormalization"} & {node.op_type for node in nodes}
+
+
+def test_rust_classifier_agrees_with_tensorflow(exported):
+    program = os.environ.get("CLASSIFIER_BIN")
+    if not program:
+        pytest.fail("CLASSIFIER_BIN is not set: build with `cargo build --release --locked` and name the program in it")
+    run = subprocess.run([program, "classify", "--json", *map(str, exported.pictures)], capture_output=True, text=True,
+                         env=os.environ | {"MODEL_DIR": str(exported.out)})
+    assert run.returncode == 0, run.stderr
+    found = {Path(line["path"]).name: line for line in map(json.loads, run.stdout.splitlines())}
+    for path, expected in zip(exported.pictures, exported.expected, strict=True):
+        line = found[path.name]
+        probabilities = [line["probabilities"][label] for label in exported.case.labels]
+        np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE, err_msg=path.name)
+        assert line["className"] == exported.case.labels[int(expected.argmax())]

@@ -1,0 +1,238 @@
+//! The function, as the real binary behind a real Runtime API, S3 and DynamoDB.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use chrono::{DateTime, NaiveTime};
+use chrono_tz::Africa::Lagos;
+use moth_classifier::local::BUCKET;
+use serde_json::json;
+use support::{Stack, event, moth, number, outcome, string};
+
+#[tokio::test]
+async fn a_put_becomes_a_record() {
+    let mut stack = Stack::start(&[]).await;
+    let key = "farm 1/50% +é 蛾.jpg";
+    let (version, delivery) = stack.put(key, moth()).await;
+    let answer = delivery.answer.unwrap();
+    let outcome = outcome(&answer);
+    assert_eq!(outcome["outcome"], "recorded");
+    assert_eq!(outcome["key"], key);
+    assert_eq!(outcome["versionId"], version.as_str());
+    assert_eq!(outcome["count"], 1);
+
+    let records = stack.records().await;
+    assert_eq!(records.len(), 1);
+    let record = &records[0];
+    let head = stack.s3.head_object().bucket(BUCKET).key(key).send().await.unwrap();
+    let created = DateTime::from_timestamp(head.last_modified.unwrap().secs(), 0).unwrap();
+    let created = created.with_timezone(&Lagos);
+    assert_eq!(string(record, "PredictionDate"), created.date_naive().to_string());
+    assert_eq!(
+        NaiveTime::parse_from_str(&string(record, "CaptureTime"), "%H:%M:%S"),
+        Ok(created.time())
+    );
+    let class = string(record, "ClassName");
+    let id = string(record, "ClassPredictionID");
+    let uuid = id.strip_prefix(&format!("{class}-")).unwrap();
+    assert!(uuid::Uuid::parse_str(uuid).is_ok());
+    assert_eq!(number(record, "Count_ClassName"), 1.0);
+    assert_eq!(
+        string(record, "ImageURL_ClassName"),
+        format!(
+            "https://{BUCKET}.s3.us-east-1.amazonaws.com/farm%201/50%25%20%2B%C3%A9%20%E8%9B%BE.jpg?versionId={version}"
+        )
+    );
+    let probability = number(record, "Probability");
+    let percent = format!("{:2.0}%", probability * 100.0);
+    assert_eq!(string(record, "ConfidenceScore"), percent);
+    let probabilities = record["Probabilities"].as_m().unwrap();
+    assert_eq!(probabilities[&class].as_n().unwrap().parse::<f64>().unwrap(), probability);
+    assert_eq!(string(record, "Bucket"), BUCKET);
+    assert_eq!(string(record, "ObjectKey"), key);
+    assert_eq!(string(record, "VersionId"), version);
+    assert_eq!(string(record, "ModelVersion").len(), 12);
+    assert!(DateTime::parse_from_rfc3339(&string(record, "PredictedAt")).is_ok());
+    assert_eq!(record.len(), 14, "{record:?}");
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_delivered_again_changes_nothing() {
+    let mut stack = Stack::start(&[]).await;
+    let (version, delivery) = stack.put("moth.jpg", moth()).await;
+    let first = delivery.answer.unwrap();
+    for _ in 0..3 {
+        let again = stack.invoke(&delivery.event).await.unwrap();
+        let (first, again) = (outcome(&first), outcome(&again));
+        assert_eq!(again["outcome"], "duplicate");
+        for same in ["key", "versionId", "className", "count", "date"] {
+            assert_eq!(first[same], again[same], "{same}");
+        }
+    }
+    // Twice in one event, and at once in two processes.
+    let twice = event(&[(BUCKET, "moth.jpg", Some(&version)), (BUCKET, "moth.jpg", Some(&version))]);
+    let (a, b) = tokio::join!(stack.invoke(&twice), stack.invoke(&twice));
+    assert!(a.is_ok() && b.is_ok());
+    assert_eq!(stack.records().await.len(), 1);
+    assert_eq!(stack.ledger("object/").await.len(), 1);
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn ordinals_have_no_gap_and_no_repeat() {
+    let stack = Stack::start(&[]).await;
+    const OBJECTS: usize = 12;
+    let mut versions = Vec::new();
+    for _ in 0..OBJECTS {
+        let put = stack.s3.put_object().bucket(BUCKET).key("same.jpg").body(moth().into());
+        versions.push(put.send().await.unwrap().version_id.unwrap());
+    }
+    assert_eq!(versions.iter().collect::<BTreeSet<_>>().len(), OBJECTS);
+    // S3's own events are on their way; here is everything once more, in two events at once.
+    let all: Vec<_> = versions.iter().map(|v| (BUCKET, "same.jpg", Some(v.as_str()))).collect();
+    let mut reversed = all.clone();
+    reversed.reverse();
+    let (forward, backward) = (event(&all), event(&reversed));
+    let (a, b) = tokio::join!(stack.invoke(&forward), stack.invoke(&backward));
+    for answer in [a.unwrap(), b.unwrap()] {
+        assert_eq!(answer["outcomes"].as_array().unwrap().len(), OBJECTS);
+    }
+
+    let records = stack.records().await;
+    let ordinals: Vec<u64> = {
+        let mut ordinals: Vec<u64> =
+            records.iter().map(|record| number(record, "Count_ClassName") as u64).collect();
+        ordinals.sort_unstable();
+        ordinals
+    };
+    assert_eq!(ordinals, (1..=OBJECTS as u64).collect::<Vec<_>>());
+    let counters = stack.ledger("count/").await;
+    assert_eq!(counters.len(), 1);
+    assert_eq!(number(&counters[0], "Issued"), OBJECTS as f64);
+    assert_eq!(number(&counters[0], "Live"), OBJECTS as f64);
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn each_version_is_fetched_as_it_was() {
+    let mut stack = Stack::start(&[]).await;
+    let (good, _) = stack.put("moth.jpg", moth()).await;
+    let (bad, delivery) = stack.put("moth.jpg", b"not a picture".to_vec()).await;
+    let answer = delivery.answer.unwrap();
+    assert_eq!(outcome(&answer)["outcome"], "rejected");
+    assert_eq!(outcome(&answer)["reason"], "not a picture: send JPEG, PNG or WebP");
+
+    // The ledger remembers both, by version.
+    for (version, status) in [(good, "COUNTED"), (bad, "REJECTED")] {
+        let items = stack.ledger("object/").await;
+        let item = items.iter().find(|item| string(item, "VersionId") == version).unwrap();
+        assert_eq!(string(item, "Status"), status);
+        assert_eq!(string(item, "ObjectKey"), "moth.jpg");
+    }
+    assert_eq!(stack.records().await.len(), 1);
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn a_bucket_without_versions_counts_what_was_read() {
+    let stack = Stack::start(&[]).await;
+    stack.s3.create_bucket().bucket("plain").send().await.unwrap();
+    let put = || stack.s3.put_object().bucket("plain").key("moth.jpg").body(moth().into()).send();
+    assert_eq!(put().await.unwrap().version_id, None);
+    let event = event(&[("plain", "moth.jpg", None)]);
+    let first = stack.invoke(&event).await.unwrap();
+    assert_eq!(outcome(&first)["outcome"], "recorded");
+    let again = stack.invoke(&event).await.unwrap();
+    assert_eq!(outcome(&again)["outcome"], "duplicate");
+    let record = &stack.records().await[0];
+    assert!(!record.contains_key("VersionId"));
+    assert_eq!(
+        string(record, "ImageURL_ClassName"),
+        "https://plain.s3.us-east-1.amazonaws.com/moth.jpg"
+    );
+
+    // Other content under the same key is another photo.
+    let other = std::fs::read(support::test_image("good/faw.png")).unwrap();
+    let put = stack.s3.put_object().bucket("plain").key("moth.jpg").body(other.into());
+    put.send().await.unwrap();
+    let second = stack.invoke(&event).await.unwrap();
+    assert_eq!(outcome(&second)["outcome"], "recorded");
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspended_bucket_has_null_versions() {
+    let mut stack = Stack::start(&[]).await;
+    let suspended = VersioningConfiguration::builder()
+        .status(BucketVersioningStatus::Suspended)
+        .build();
+    let suspend = stack.s3.put_bucket_versioning().bucket(BUCKET);
+    suspend.versioning_configuration(suspended).send().await.unwrap();
+    let put = stack.s3.put_object().bucket(BUCKET).key("moth.jpg").body(moth().into());
+    put.send().await.unwrap();
+    let first = stack.delivery().await;
+    assert_eq!(outcome(&first.answer.unwrap())["outcome"], "recorded");
+    let again = stack.invoke(&first.event).await.unwrap();
+    assert_eq!(outcome(&again)["outcome"], "duplicate");
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn one_bad_record_takes_no_good_one_with_it() {
+    let mut stack = Stack::start(&[("MAX_IMAGE_BYTES", "1_000_000")]).await;
+    let (good, _) = stack.put("good.jpg", moth()).await;
+    let (large, _) = stack.put("large.jpg", vec![0xff; 1_000_001]).await;
+    let (empty, _) = stack.put("empty.jpg", vec![]).await;
+    let (marker, _) = {
+        let version = stack.s3.put_object().bucket(BUCKET).key("gone.jpg").body(moth().into());
+        let version = version.send().await.unwrap().version_id.unwrap();
+        stack.delivery().await;
+        let gone = stack.s3.delete_object().bucket(BUCKET).key("gone.jpg").send().await.unwrap();
+        (gone.version_id.unwrap(), version)
+    };
+
+    let mut event = event(&[
+        (BUCKET, "large.jpg", Some(&large)),
+        (BUCKET, "no+such+key.jpg", Some(&good)),
+        (BUCKET, "gone.jpg", Some(&marker)),
+        (BUCKET, "empty.jpg", Some(&empty)),
+        (BUCKET, "good.jpg", Some(&good)),
+    ]);
+    let answer = stack.invoke(&event).await.unwrap();
+    let outcomes: Vec<_> =
+        answer["outcomes"].as_array().unwrap().iter().map(|o| o["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["duplicate", "rejected", "rejected", "duplicate", "duplicate"]);
+    assert!(answer["outcomes"][0]["reason"].as_str().unwrap().contains("1000001 bytes"));
+    assert!(answer["outcomes"][1]["reason"].as_str().unwrap().contains("is gone"));
+
+    // A malformed record and a bucket that does not exist fail the invocation, after the rest.
+    let put = stack.s3.put_object().bucket(BUCKET).key("new.jpg").body(moth().into());
+    let new = put.send().await.unwrap().version_id.unwrap();
+    let records = event["Records"].as_array_mut().unwrap();
+    records.truncate(1);
+    records.push(json!({"eventName": "ObjectCreated:Put"}));
+    records.extend(support::event(&[("no-such-bucket", "a.jpg", None), (BUCKET, "new.jpg", Some(&new))])["Records"].as_array().unwrap().clone());
+    let error = stack.invoke(&event).await.unwrap_err();
+    assert_eq!(error["errorType"], "Retryable");
+    let message = error["errorMessage"].as_str().unwrap();
+    assert!(message.contains("2 of 4 records failed"), "{message}");
+    assert!(message.contains("record 1 of the event is malformed"), "{message}");
+    assert!(message.contains("s3://no-such-bucket/a.jpg"), "{message}");
+    let known = stack.invoke(&support::event(&[(BUCKET, "new.jpg", Some(&new))])).await.unwrap();
+    assert_eq!(outcome(&known)["outcome"], "duplicate");
+    stack.local.stop().await;
+}
+
+#[tokio::test]
+async fn events_that_ask_for_nothing_succeed() {
+    let stack = Stack::start(&[]).await;
+    let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET});
+    assert_eq!(stack.invoke(&test).await, Ok(json!({"outcomes": []})));
+    let error = stack.invoke(&json!({"hello": "world"})).await.unwrap_err();
+    assert_eq!(error["errorType"], "MalformedEvent");
+    assert!(error["errorMessage"].as_str().unwrap().contains("hello"));
+    stack.local.stop().await;
+}

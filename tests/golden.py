@@ -1,0 +1,81 @@
+"""Writes tests/golden.json and tests/resized/: what the reference makes of every good test image.
+
+The reference is Pillow to decode, turn upright and resize, and the TensorFlow SavedModel
+to classify. The Rust function must give the same class and, within 0.02, the same
+probabilities; its resize must stay within 2 levels of the pictures in tests/resized/.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "model"))
+
+from export import probabilities
+from preprocess import to_tensor
+from saved_model import ModelError, open_classifier
+
+# Down from large, up from small, and both at once.
+RESIZED = ("faw-12-megapixels.jpg", "eclw-small.png", "tall.png", "aaw.png")
+
+
+def upright_rgb(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            # Pillow clips 16-bit gray at 255 instead of scaling it to 8 bits.
+            image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        # Alpha is dropped and 16-bit RGB keeps its high bytes: Pillow's own ways.
+        return image.convert("RGB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the reference probabilities of the test images.")
+    parser.add_argument("saved_model", type=Path, help="the SavedModel that MODEL/model.onnx was exported from")
+    parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder with model.json (default model/)")
+    parser.add_argument("--images", type=Path, default=ROOT / "test_images" / "good")
+    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden.json")
+    parser.add_argument("--dump", type=Path, help="also write every resized picture to this folder, to debug parity")
+    arguments = parser.parse_args()
+    try:
+        manifest = json.loads((arguments.model / "model.json").read_text())
+        golden = classify_all(arguments, manifest)
+    except (ModelError, OSError, ValueError) as error:
+        print(f"golden: {error}", file=sys.stderr)
+        sys.exit(2)
+    # A golden file of another model is stale: the hash tells.
+    content = {"modelSha256": manifest["sha256"], "images": golden}
+    arguments.out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    print(f"{len(golden)} pictures in {arguments.out}")
+
+
+def classify_all(arguments: argparse.Namespace, manifest: dict) -> dict:
+    golden, image = {}, manifest["input"]
+    resized_folder = arguments.out.parent / "resized"
+    side = image["width"] if image["width"] == image["height"] else None
+    with open_classifier(arguments.saved_model, manifest["source"]["signature"], side) as classifier:
+        for path in sorted(p for p in arguments.images.iterdir() if p.is_file()):
+            resized = upright_rgb(path).resize((image["width"], image["height"]), Image.Resampling.BICUBIC)
+            if arguments.dump:
+                save(resized, arguments.dump / f"{path.name}.png")
+            if path.name in RESIZED:
+                save(resized, resized_folder / f"{path.stem}.png")
+            tensor = to_tensor(np.asarray(resized)[None], manifest["preprocess"], image["layout"])
+            scores = probabilities(classifier(tensor), manifest["output"]["kind"])[0]
+            found = dict(zip(manifest["labels"], (round(float(score), 6) for score in scores), strict=True))
+            golden[path.name] = {"className": max(found, key=found.get), "probabilities": found}
+    return golden
+
+
+def save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+//! The embedded services with the real binary as the function, and the calls that tests make.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, time::Duration};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use moth_classifier::{
+    config::Config,
+    local::{self, Delivery, Events, Local, Settings, url},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_moth-classifier");
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// A file of `test_images`.
+pub fn test_image(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("test_images").join(name)
+}
+
+/// Bytes of one drawn moth, a JPEG.
+pub fn moth() -> Vec<u8> {
+    std::fs::read(test_image("good/aaw.jpg")).unwrap()
+}
+
+/// The configuration of the function, with `overrides`.
+pub fn config(overrides: &[(&str, &str)]) -> Config {
+    Config::read(|name| {
+        let overridden = overrides.iter().find(|(variable, _)| *variable == name);
+        match (overridden, name) {
+            (Some((_, value)), _) => Some(OsString::from(value)),
+            (None, "PREDICTIONS_TABLE") => Some("predictions".into()),
+            (None, "LEDGER_TABLE") => Some("ledger".into()),
+            (None, "MODEL_DIR") => std::env::var_os("MODEL_DIR")
+                .or_else(|| Some(concat!(env!("CARGO_MANIFEST_DIR"), "/model").into())),
+            _ => None,
+        }
+    })
+    .unwrap()
+}
+
+pub struct Stack {
+    pub local: Local,
+    pub events: Events,
+    pub s3: aws_sdk_s3::Client,
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    _folder: TempDir,
+}
+
+impl Stack {
+    /// Starts the services and two processes of the function.
+    pub async fn start(overrides: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            config: config(overrides),
+            folder: folder.path().to_owned(),
+            port: 0,
+            concurrency: 2,
+            bootstrap: BINARY.into(),
+        };
+        let (local, events) = Local::start(settings).await.unwrap();
+        let (s3, dynamodb) = local.clients();
+        Self { local, events, s3, dynamodb, _folder: folder }
+    }
+
+    /// Puts an object, and gives its version id and what became of its event.
+    pub async fn put(&mut self, key: &str, bytes: Vec<u8>) -> (String, Delivery) {
+        let put = self.s3.put_object().bucket(local::BUCKET).key(key).body(bytes.into());
+        let version = put.send().await.unwrap().version_id.unwrap();
+        (version, self.delivery().await)
+    }
+
+    /// What became of the next event that ends.
+    pub async fn delivery(&mut self) -> Delivery {
+        let deliveries = self.events.deliveries.recv();
+        tokio::select! {
+            delivery = tokio::time::timeout(Duration::from_secs(120), deliveries) => delivery.unwrap().unwrap(),
+            failure = self.events.failure.recv() => panic!("{}", failure.unwrap()),
+        }
+    }
+
+    /// Invokes the function over the Invoke API; its error where it failed.
+    pub async fn invoke(&self, event: &Value) -> Result<Value, Value> {
+        let url = format!(
+            "{}/2015-03-31/functions/{}/invocations",
+            url(self.local.endpoints().lambda),
+            local::lambda::FUNCTION
+        );
+        let event = event.to_string();
+        tokio::task::spawn_blocking(move || {
+            let mut response = ureq::post(&url).send(event).unwrap();
+            let failed = response.headers().contains_key("x-amz-function-error");
+            let answer: Value =
+                serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap();
+            if failed { Err(answer) } else { Ok(answer) }
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Every record, in order of date and id.
+    pub async fn records(&self) -> Vec<Item> {
+        self.scan("predictions").await
+    }
+
+    /// Every item of the ledger whose key begins with `prefix`.
+    pub async fn ledger(&self, prefix: &str) -> Vec<Item> {
+        let mut items = self.scan("ledger").await;
+        items.retain(|item| string(item, "LedgerKey").starts_with(prefix));
+        items
+    }
+
+    async fn scan(&self, table: &str) -> Vec<Item> {
+        let pages = self.dynamodb.scan().table_name(table).consistent_read(true);
+        pages.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap()
+    }
+}
+
+/// An S3 event for `objects`: bucket, form-encoded key, version id.
+pub fn event(objects: &[(&str, &str, Option<&str>)]) -> Value {
+    let record = |(bucket, key, version): &(&str, &str, Option<&str>)| {
+        let mut object = json!({"key": key, "size": 1, "sequencer": "0055AED6DCD90281E5"});
+        if let Some(version) = version {
+            object["versionId"] = json!(version);
+        }
+        json!({
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": "us-east-1",
+            "eventTime": "2026-11-20T18:04:31.000Z",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": object},
+        })
+    };
+    json!({"Records": objects.iter().map(record).collect::<Vec<_>>()})
+}
+
+pub fn string(item: &Item, attribute: &str) -> String {
+    match &item[attribute] {
+        AttributeValue::S(value) => value.clone(),
+        other => panic!("{attribute} is {other:?}"),
+    }
+}
+
+pub fn number(item: &Item, attribute: &str) -> f64 {
+    match &item[attribute] {
+        AttributeValue::N(value) => value.parse().unwrap(),
+        other => panic!("{attribute} is {other:?}"),
+    }
+}
+
+/// The one outcome in the answer to an event of one object.
+pub fn outcome(answer: &Value) -> &Value {
+    assert_eq!(answer["outcomes"].as_array().map(Vec::len), Some(1), "{answer}");
+    &answer["outcomes"][0]
+}
