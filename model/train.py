@@ -184,10 +184,11 @@ def load_weights(folder: Path, classes: int) -> list[np.ndarray]:
     import tensorflow as tf
 
     try:
-        saved = tf.saved_model.load(str(folder)).signatures["serving_default"].variables
+        saved = tf.saved_model.load(str(folder))  # its variables live as long as it does
+        variables = saved.signatures["serving_default"].variables
     except (OSError, KeyError) as error:
         sys.exit(f"{folder}: not a SavedModel with serving_default: {error}")
-    by_name = {variable.name.removesuffix(":0"): variable.numpy() for variable in saved}
+    by_name = {variable.name.removesuffix(":0"): variable.numpy() for variable in variables}
     try:
         return [by_name[weight.path] for weight in build(SIDE, classes, "none").weights]
     except KeyError as error:

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::{
-    BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig,
-};
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 
@@ -19,7 +17,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// Loads region, credentials and endpoints from the environment.
 pub async fn sdk_config() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
         .build_https();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
@@ -47,7 +47,9 @@ pub fn timeouts() -> TimeoutConfig {
 /// connection. Where it is true of a write, the write may have been done all the same.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            true
+        }
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             status >= 500 || status == 429 || service.err().code().is_some_and(is_throttling)

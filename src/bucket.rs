@@ -35,7 +35,10 @@ pub struct Fetched {
 impl Fetched {
     /// What identifies the object where it has no version id.
     pub fn content(&self) -> Content<'_> {
-        Content::Read { etag: &self.etag, last_modified: self.last_modified.timestamp() }
+        Content::Read {
+            etag: &self.etag,
+            last_modified: self.last_modified.timestamp(),
+        }
     }
 }
 
@@ -79,18 +82,33 @@ impl Bucket {
             .get_object()
             .bucket(&object.bucket)
             .key(&object.key)
-            .set_version_id(object.version.as_ref().map(|version| version.as_str().to_owned()))
+            .set_version_id(
+                object
+                    .version
+                    .as_ref()
+                    .map(|version| version.as_str().to_owned()),
+            )
             .send()
             .await
     }
 
     async fn receive(&self, response: GetObjectOutput) -> Result<Fetched, Source> {
-        let bytes = u64::try_from(response.content_length.ok_or("no Content-Length in the response")?)?;
-        let seconds = response.last_modified.ok_or("no Last-Modified in the response")?.secs();
+        let bytes = u64::try_from(
+            response
+                .content_length
+                .ok_or("no Content-Length in the response")?,
+        )?;
+        let seconds = response
+            .last_modified
+            .ok_or("no Last-Modified in the response")?
+            .secs();
         let last_modified =
             DateTime::from_timestamp(seconds, 0).ok_or("Last-Modified is out of range")?;
         let body = if bytes > self.max_bytes {
-            Err(Rejection::TooManyBytes { bytes, limit: self.max_bytes })
+            Err(Rejection::TooManyBytes {
+                bytes,
+                limit: self.max_bytes,
+            })
         } else {
             let body = response.body.collect().await?.to_vec();
             if body.len() as u64 != bytes {
@@ -98,7 +116,11 @@ impl Bucket {
             }
             Ok(body)
         };
-        Ok(Fetched { etag: response.e_tag.unwrap_or_default(), last_modified, body })
+        Ok(Fetched {
+            etag: response.e_tag.unwrap_or_default(),
+            last_modified,
+            body,
+        })
     }
 }
 
@@ -109,6 +131,9 @@ fn refusal(object: &ObjectVersion, error: SdkError<GetObjectError>) -> Error {
         // The last is how S3 answers a read of a delete marker by its version id.
         Some("NoSuchKey" | "NoSuchVersion" | "MethodNotAllowed") => Rejection::Gone.into(),
         Some("InvalidObjectState") => Rejection::Archived.into(),
-        _ => Error::Read { object: object.clone(), source: error.into() },
+        _ => Error::Read {
+            object: object.clone(),
+            source: error.into(),
+        },
     }
 }

@@ -14,8 +14,8 @@ use tract_onnx::prelude::*;
 use crate::{
     error::Error,
     manifest::{Layout, Manifest, ManifestError, OutputKind},
-    preprocess::InputTensor,
     prediction::Probabilities,
+    preprocess::InputTensor,
 };
 
 /// A model ready to run, with what its manifest says of it.
@@ -77,7 +77,10 @@ impl Classifier {
             Ok(checked) => checked?,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        let plan = plan.map_err(|error| ModelError::Graph { path, reason: format!("{error:#}") })?;
+        let plan = plan.map_err(|error| ModelError::Graph {
+            path,
+            reason: format!("{error:#}"),
+        })?;
         Ok(Self { manifest, plan })
     }
 
@@ -93,7 +96,9 @@ impl Classifier {
     /// [`Error::Model`] where the input has another shape than the manifest's, or the model gives
     /// numbers that are no probabilities.
     pub fn classify(&self, input: &InputTensor) -> Result<Probabilities, Error> {
-        let outputs = self.run(input).map_err(|error| Error::Model(format!("{error:#}")))?;
+        let outputs = self
+            .run(input)
+            .map_err(|error| Error::Model(format!("{error:#}")))?;
         let labels = Arc::clone(&self.manifest.labels);
         match self.manifest.output.kind {
             OutputKind::Probabilities => Probabilities::new(labels, outputs),
@@ -125,18 +130,32 @@ pub fn check_hash(path: &Path, expected: &str) -> Result<(), ModelError> {
                 n => hasher.update(&buffer[..n]),
             }
         }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     };
-    let actual = hash().map_err(|source| ModelError::Read { path: path.into(), source })?;
+    let actual = hash().map_err(|source| ModelError::Read {
+        path: path.into(),
+        source,
+    })?;
     if actual == expected {
         Ok(())
     } else {
-        Err(ModelError::Hash { path: path.into(), expected: expected.into(), actual })
+        Err(ModelError::Hash {
+            path: path.into(),
+            expected: expected.into(),
+            actual,
+        })
     }
 }
 
 fn plan(path: &Path, manifest: &Manifest) -> TractResult<Arc<TypedRunnableModel>> {
-    let (width, height) = (manifest.input.width as usize, manifest.input.height as usize);
+    let (width, height) = (
+        manifest.input.width as usize,
+        manifest.input.height as usize,
+    );
     let shape = match manifest.input.layout {
         Layout::Nhwc => [1, height, width, 3],
         Layout::Nchw => [1, 3, height, width],
@@ -150,11 +169,16 @@ fn plan(path: &Path, manifest: &Manifest) -> TractResult<Arc<TypedRunnableModel>
     let output = model.output_fact(0)?;
     let classes = manifest.labels.len();
     if output.datum_type != f32::datum_type() {
-        return Err(TractError::msg(format!("its output is {:?}, not f32", output.datum_type)));
+        return Err(TractError::msg(format!(
+            "its output is {:?}, not f32",
+            output.datum_type
+        )));
     }
     if output.shape.as_concrete() != Some(&[1, classes]) {
         let shape = &output.shape;
-        return Err(TractError::msg(format!("its output has the shape {shape:?}, the manifest has {classes} labels")));
+        return Err(TractError::msg(format!(
+            "its output has the shape {shape:?}, the manifest has {classes} labels"
+        )));
     }
     model.into_runnable()
 }

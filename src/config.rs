@@ -87,11 +87,24 @@ impl Config {
         }
 
         let what = "an IANA time zone such as Africa/Lagos";
-        let time_zone = parse("TIME_ZONE", time_zone, Tz::Africa__Lagos, what, &mut problems);
+        let time_zone = parse(
+            "TIME_ZONE",
+            time_zone,
+            Tz::Africa__Lagos,
+            what,
+            &mut problems,
+        );
         let mut limit = |name: &str, value: Option<String>, default: u64| {
             let value = value.map(|value| value.replace('_', ""));
             let default = NonZeroU64::new(default).unwrap_or(NonZeroU64::MIN);
-            parse(name, value, default, "a whole number above 0", &mut problems).get()
+            parse(
+                name,
+                value,
+                default,
+                "a whole number above 0",
+                &mut problems,
+            )
+            .get()
         };
         let limits = Limits {
             bytes: limit("MAX_IMAGE_BYTES", bytes, MAX_IMAGE_BYTES),
@@ -102,7 +115,13 @@ impl Config {
             return Err(ConfigError(problems));
         }
         let model_dir = model_dir.map_or_else(|| PathBuf::from("model"), PathBuf::from);
-        Ok(Self { predictions_table, ledger_table, model_dir, time_zone, limits })
+        Ok(Self {
+            predictions_table,
+            ledger_table,
+            model_dir,
+            time_zone,
+            limits,
+        })
     }
 }
 
@@ -139,11 +158,20 @@ mod tests {
 
     #[test]
     fn only_the_tables_must_be_named() {
-        let tables = [("PREDICTIONS_TABLE", "predictions"), ("LEDGER_TABLE", "ledger")];
+        let tables = [
+            ("PREDICTIONS_TABLE", "predictions"),
+            ("LEDGER_TABLE", "ledger"),
+        ];
         let config = read(&tables).unwrap();
         assert_eq!(config.time_zone, Tz::Africa__Lagos);
         assert_eq!(config.model_dir, PathBuf::from("model"));
-        assert_eq!(config.limits, Limits { bytes: 52_428_800, pixels: 50_000_000 });
+        assert_eq!(
+            config.limits,
+            Limits {
+                bytes: 52_428_800,
+                pixels: 50_000_000
+            }
+        );
     }
 
     #[test]
@@ -156,9 +184,13 @@ mod tests {
         ])
         .unwrap_err()
         .to_string();
-        for name in
-            ["PREDICTIONS_TABLE", "LEDGER_TABLE", "TIME_ZONE", "MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS"]
-        {
+        for name in [
+            "PREDICTIONS_TABLE",
+            "LEDGER_TABLE",
+            "TIME_ZONE",
+            "MAX_IMAGE_BYTES",
+            "MAX_IMAGE_PIXELS",
+        ] {
             assert!(error.contains(name), "{name} is missing in {error}");
         }
     }

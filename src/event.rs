@@ -38,7 +38,11 @@ pub fn parse(event: &Value) -> Result<Vec<Result<ObjectCreated, EventError>>, Ev
         .get("Records")
         .and_then(Value::as_array)
         .ok_or_else(|| EventError::UnknownShape(describe(event)))?;
-    Ok(records.iter().enumerate().filter_map(|(index, record)| parse_record(index, record)).collect())
+    Ok(records
+        .iter()
+        .enumerate()
+        .filter_map(|(index, record)| parse_record(index, record))
+        .collect())
 }
 
 /// `None` where the record is about something other than a creation.
@@ -46,7 +50,12 @@ fn parse_record(index: usize, record: &Value) -> Option<Result<ObjectCreated, Ev
     let malformed = |reason: String| EventError::Malformed { index, reason };
     let name = match record.get("eventName").and_then(Value::as_str) {
         Some(name) => name,
-        None => return Some(Err(malformed(format!("no eventName in {}", describe(record))))),
+        None => {
+            return Some(Err(malformed(format!(
+                "no eventName in {}",
+                describe(record)
+            ))));
+        }
     };
     // S3 itself writes `ObjectCreated:Put`; in configurations and some relays it is `s3:ObjectCreated:Put`.
     if !name.trim_start_matches("s3:").starts_with("ObjectCreated:") {
@@ -154,7 +163,10 @@ mod tests {
 
     fn keys(event: &Value) -> Vec<String> {
         let objects = parse(event).unwrap();
-        objects.into_iter().map(|object| object.unwrap().object.key).collect()
+        objects
+            .into_iter()
+            .map(|object| object.unwrap().object.key)
+            .collect()
     }
 
     #[test]
@@ -170,11 +182,17 @@ mod tests {
 
     #[test]
     fn every_record_is_read() {
-        let event = json!({"Records": [record("a", Some("v1")), record("b", None), record("c", Some(""))]});
-        let objects: Vec<ObjectCreated> =
-            parse(&event).unwrap().into_iter().map(Result::unwrap).collect();
-        let versions: Vec<_> =
-            objects.iter().map(|o| o.object.version.as_ref().map(VersionId::as_str)).collect();
+        let event =
+            json!({"Records": [record("a", Some("v1")), record("b", None), record("c", Some(""))]});
+        let objects: Vec<ObjectCreated> = parse(&event)
+            .unwrap()
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        let versions: Vec<_> = objects
+            .iter()
+            .map(|o| o.object.version.as_ref().map(VersionId::as_str))
+            .collect();
         assert_eq!(versions, [Some("v1"), None, None]);
         assert_eq!(objects[0].region, "eu-west-1");
         assert_eq!(objects[0].size, Some(1024));
@@ -189,7 +207,10 @@ mod tests {
         assert_eq!(objects.len(), 5);
         assert_eq!(objects.iter().filter(|object| object.is_ok()).count(), 1);
         let error = objects[1].as_ref().unwrap_err().to_string();
-        assert!(error.contains("record 1") && error.contains("awsRegion"), "{error}");
+        assert!(
+            error.contains("record 1") && error.contains("awsRegion"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -203,8 +224,13 @@ mod tests {
 
     #[test]
     fn unknown_shapes_show_what_came() {
-        let error = parse(&json!({"hello": 1, "world": 2})).unwrap_err().to_string();
-        assert!(error.contains("hello") && error.contains("world"), "{error}");
+        let error = parse(&json!({"hello": 1, "world": 2}))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("hello") && error.contains("world"),
+            "{error}"
+        );
         assert!(parse(&json!([1])).is_err());
     }
 }

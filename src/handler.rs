@@ -57,8 +57,15 @@ pub struct InvocationError {
 
 impl From<InvocationError> for Diagnostic {
     fn from(error: InvocationError) -> Self {
-        let error_type = if error.malformed { "MalformedEvent" } else { "Retryable" };
-        Self { error_type: error_type.into(), error_message: error.to_string() }
+        let error_type = if error.malformed {
+            "MalformedEvent"
+        } else {
+            "Retryable"
+        };
+        Self {
+            error_type: error_type.into(),
+            error_message: error.to_string(),
+        }
     }
 }
 
@@ -69,12 +76,26 @@ impl Handler {
     ///
     /// Where the model is missing or wrong.
     pub fn new(config: Config, sdk: &SdkConfig) -> Result<Self, ModelError> {
-        let Config { predictions_table, ledger_table, model_dir, time_zone, limits } = config;
+        let Config {
+            predictions_table,
+            ledger_table,
+            model_dir,
+            time_zone,
+            limits,
+        } = config;
         let classifier = Classifier::load(&model_dir)?.into();
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
         let tables = aws_sdk_dynamodb::Client::new(sdk);
         let ledger = Ledger::new(tables, predictions_table, ledger_table);
-        Ok(Self { pipeline: Pipeline { bucket, classifier, ledger, time_zone, limits } })
+        Ok(Self {
+            pipeline: Pipeline {
+                bucket,
+                classifier,
+                ledger,
+                time_zone,
+                limits,
+            },
+        })
     }
 
     /// Works on every object of an event; one that fails does not keep the others from theirs.
@@ -106,7 +127,11 @@ impl Handler {
         if failures.is_empty() {
             Ok(Response { outcomes })
         } else {
-            Err(InvocationError { malformed, records: count, failures })
+            Err(InvocationError {
+                malformed,
+                records: count,
+                failures,
+            })
         }
     }
 }
@@ -123,7 +148,10 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 }
 
 fn remaining(context: &Context) -> Duration {
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
+    context
+        .deadline()
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
 }
 
 /// Logs a failure and gives its text.

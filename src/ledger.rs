@@ -21,7 +21,9 @@ use aws_sdk_dynamodb::{
     error::SdkError,
     operation::{
         put_item::PutItemError,
-        transact_write_items::{TransactWriteItemsError, builders::TransactWriteItemsFluentBuilder},
+        transact_write_items::{
+            TransactWriteItemsError, builders::TransactWriteItemsFluentBuilder,
+        },
     },
     types::{
         AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure,
@@ -87,7 +89,11 @@ pub enum Written<T> {
 impl Ledger {
     /// Works on the two tables through `client`.
     pub fn new(client: Client, predictions: String, ledger: String) -> Self {
-        Self { client, predictions, ledger }
+        Self {
+            client,
+            predictions,
+            ledger,
+        }
     }
 
     /// What the ledger says of the object version `id`.
@@ -121,9 +127,16 @@ impl Ledger {
         loop {
             let issued = match fresh.take() {
                 Some(issued) => issued,
-                None => issued(&counter_key, self.get(&counter_key, deadline).await?.as_ref())?,
+                None => issued(
+                    &counter_key,
+                    self.get(&counter_key, deadline).await?.as_ref(),
+                )?,
             };
-            let error = match self.transaction(prediction, issued, commit_id)?.send().await {
+            let error = match self
+                .transaction(prediction, issued, commit_id)?
+                .send()
+                .await
+            {
                 Ok(_) => return Ok(Written::Now(issued + 1)),
                 Err(error) => error,
             };
@@ -175,7 +188,9 @@ impl Ledger {
                 .table_name(&self.ledger)
                 .set_item(Some(item.clone()))
                 .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"))
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
             match put.send().await {
                 Ok(_) => return Ok(Written::Now(())),
                 Err(error) => match error.as_service_error() {
@@ -248,14 +263,20 @@ impl Ledger {
                 .consistent_read(true);
             match get.send().await {
                 Ok(response) => return Ok(response.item),
-                Err(error) if aws::is_transient(&error) => backoff.pause(Some(error.into())).await?,
+                Err(error) if aws::is_transient(&error) => {
+                    backoff.pause(Some(error.into())).await?
+                }
                 Err(error) => return Err(self.failed("read", &self.ledger, error)),
             }
         }
     }
 
     fn failed(&self, action: &'static str, table: &str, error: impl Into<Source>) -> Error {
-        Error::Table { action, table: table.to_owned(), source: error.into() }
+        Error::Table {
+            action,
+            table: table.to_owned(),
+            source: error.into(),
+        }
     }
 }
 
@@ -319,9 +340,18 @@ fn record(prediction: &Prediction, count: u64) -> Item {
         (PREDICTION_DATE, prediction.date().to_string()),
         (CLASS_PREDICTION_ID, prediction.class_prediction_id()),
         ("ClassName", prediction.class().to_string()),
-        ("CaptureTime", prediction.time().format("%H:%M:%S").to_string()),
-        ("ImageURL_ClassName", prediction.created.object.url(&prediction.created.region)),
-        ("ConfidenceScore", Confidence(prediction.probability()).to_string()),
+        (
+            "CaptureTime",
+            prediction.time().format("%H:%M:%S").to_string(),
+        ),
+        (
+            "ImageURL_ClassName",
+            prediction.created.object.url(&prediction.created.region),
+        ),
+        (
+            "ConfidenceScore",
+            Confidence(prediction.probability()).to_string(),
+        ),
         ("ModelVersion", prediction.model_version.clone()),
         ("PredictedAt", timestamp(prediction.predicted_at)),
     ] {
@@ -329,7 +359,10 @@ fn record(prediction: &Prediction, count: u64) -> Item {
     }
     let likeliest = prediction.probabilities.likeliest(LIKELIEST).into_iter();
     let likeliest = likeliest.map(|(label, probability)| (label.to_string(), number(probability)));
-    item.insert("Probabilities".into(), AttributeValue::M(likeliest.collect()));
+    item.insert(
+        "Probabilities".into(),
+        AttributeValue::M(likeliest.collect()),
+    );
     item.insert("Probability".into(), number(prediction.probability()));
     item.insert("Count_ClassName".into(), number(count));
     item
@@ -341,7 +374,10 @@ fn address(object: &ObjectVersion) -> Item {
         ("ObjectKey".into(), AttributeValue::S(object.key.clone())),
     ]);
     if let Some(version) = &object.version {
-        item.insert("VersionId".into(), AttributeValue::S(version.as_str().to_owned()));
+        item.insert(
+            "VersionId".into(),
+            AttributeValue::S(version.as_str().to_owned()),
+        );
     }
     item
 }
@@ -392,8 +428,13 @@ fn entry(item: &Item) -> Result<Entry, Error> {
             date: text(item, PREDICTION_DATE)?,
             count: count(item, "Count_ClassName", &text(item, LEDGER_KEY)?)?,
         }),
-        "REJECTED" => Ok(Entry::Rejected { reason: text(item, "Reason")? }),
-        _ => Err(Error::LedgerItem { key: text(item, LEDGER_KEY)?, attribute: "Status" }),
+        "REJECTED" => Ok(Entry::Rejected {
+            reason: text(item, "Reason")?,
+        }),
+        _ => Err(Error::LedgerItem {
+            key: text(item, LEDGER_KEY)?,
+            attribute: "Status",
+        }),
     }
 }
 
@@ -404,7 +445,10 @@ fn text(item: &Item, attribute: &'static str) -> Result<String, Error> {
     };
     match item.get(attribute) {
         Some(AttributeValue::S(value)) => Ok(value.clone()),
-        _ => Err(Error::LedgerItem { key: key(), attribute }),
+        _ => Err(Error::LedgerItem {
+            key: key(),
+            attribute,
+        }),
     }
 }
 
@@ -412,5 +456,8 @@ fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> 
     let value = item.get(attribute).and_then(|value| value.as_n().ok());
     value
         .and_then(|value| value.parse().ok())
-        .ok_or_else(|| Error::LedgerItem { key: key.to_owned(), attribute })
+        .ok_or_else(|| Error::LedgerItem {
+            key: key.to_owned(),
+            attribute,
+        })
 }

@@ -45,6 +45,8 @@
 //! the `local` module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and
 //! starts this binary again as the function. Nothing is mocked; one path serves everywhere.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 pub mod aws;
 pub mod bucket;
 pub mod classifier;

@@ -138,28 +138,45 @@ impl Local {
     pub async fn start(settings: Settings) -> Result<(Self, Events), LocalError> {
         let folder = settings.folder.clone();
         let listeners = listeners(settings.port).await?;
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().map_err(
-                |source| LocalError::Listen { port: settings.port, source },
-            )?;
+        let addresses: Vec<SocketAddr> = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<Result<_, _>>()
+            .map_err(|source| LocalError::Listen {
+                port: settings.port,
+                source,
+            })?;
         let [s3_listener, dynamodb_listener, lambda_listener] = listeners;
-        let endpoints =
-            Endpoints { s3: addresses[0], dynamodb: addresses[1], lambda: addresses[2] };
+        let endpoints = Endpoints {
+            s3: addresses[0],
+            dynamodb: addresses[1],
+            lambda: addresses[2],
+        };
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
 
         let database = dynamodb::open(&folder)?;
-        tasks.push(tokio::spawn(dynamodb::serve(dynamodb_listener, database, is_true(&stopped))));
+        tasks.push(tokio::spawn(dynamodb::serve(
+            dynamodb_listener,
+            database,
+            is_true(&stopped),
+        )));
         let tables = clients(endpoints).1;
         dynamodb::create_tables(&tables, &settings.config)
             .await
-            .map_err(|reason| LocalError::Tables { folder: folder.clone(), reason })?;
+            .map_err(|reason| LocalError::Tables {
+                folder: folder.clone(),
+                reason,
+            })?;
 
         let (store, mut notifications) = s3::Store::open(&folder, REGION)?;
         store.create_bucket(BUCKET, true)?;
         let (access_key, secret_key) = (CREDENTIALS.0.to_owned(), CREDENTIALS.1.to_owned());
-        let credentials = s3::Credentials { access_key, secret_key };
+        let credentials = s3::Credentials {
+            access_key,
+            secret_key,
+        };
         let serve = s3::serve(s3_listener, store.clone(), credentials, is_true(&stopped));
         tasks.push(tokio::spawn(async move {
             if let Err(error) = serve.await {
@@ -179,7 +196,11 @@ impl Local {
             );
             tasks.push(tokio::spawn(sandbox));
         }
-        tasks.push(tokio::spawn(lambda::serve(lambda_listener, lambda.clone(), is_true(&stopped))));
+        tasks.push(tokio::spawn(lambda::serve(
+            lambda_listener,
+            lambda.clone(),
+            is_true(&stopped),
+        )));
 
         let (delivered, deliveries) = mpsc::unbounded_channel();
         let asynchronous = lambda.clone();
@@ -200,7 +221,18 @@ impl Local {
                 });
             }
         }));
-        Ok((Self { endpoints, lambda, stop, tasks }, Events { deliveries, failure }))
+        Ok((
+            Self {
+                endpoints,
+                lambda,
+                stop,
+                tasks,
+            },
+            Events {
+                deliveries,
+                failure,
+            },
+        ))
     }
 
     /// Where the services listen.
@@ -254,10 +286,16 @@ fn clients(endpoints: Endpoints) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Clien
         .retry_config(aws::retries())
         .timeout_config(aws::timeouts())
         .build();
-    let s3 = aws_sdk_s3::config::Builder::from(&sdk).endpoint_url(url(endpoints.s3)).build();
-    let dynamodb =
-        aws_sdk_dynamodb::config::Builder::from(&sdk).endpoint_url(url(endpoints.dynamodb)).build();
-    (aws_sdk_s3::Client::from_conf(s3), aws_sdk_dynamodb::Client::from_conf(dynamodb))
+    let s3 = aws_sdk_s3::config::Builder::from(&sdk)
+        .endpoint_url(url(endpoints.s3))
+        .build();
+    let dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk)
+        .endpoint_url(url(endpoints.dynamodb))
+        .build();
+    (
+        aws_sdk_s3::Client::from_conf(s3),
+        aws_sdk_dynamodb::Client::from_conf(dynamodb),
+    )
 }
 
 /// `http://` and the address.
@@ -279,6 +317,8 @@ fn is_true(flag: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 's
 ///
 /// Where it cannot be made.
 pub fn make_folder(folder: &Path) -> Result<(), LocalError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|source| LocalError::Folder { folder: folder.into(), source })
+    std::fs::create_dir_all(folder).map_err(|source| LocalError::Folder {
+        folder: folder.into(),
+        source,
+    })
 }

@@ -6,13 +6,23 @@ use moth_classifier::{cli, error::chain, handler};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
-    if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() { function() } else { cli::run() }
+    if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        function()
+    } else {
+        cli::run()
+    }
 }
 
 /// Logs JSON lines to standard output, which Lambda sends to CloudWatch.
 fn function() -> ExitCode {
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
-    tracing_subscriber::registry().with(log_levels("info")).with(lines).init();
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false);
+    tracing_subscriber::registry()
+        .with(log_levels("info"))
+        .with(lines)
+        .init();
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -30,5 +40,7 @@ fn function() -> ExitCode {
 /// RUST_LOG, as in `info,aws_config=debug`, or `default`.
 fn log_levels(default: &str) -> Targets {
     let levels = env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
-    levels.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
+    levels
+        .parse()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
 }

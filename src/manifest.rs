@@ -162,13 +162,24 @@ impl TryFrom<Unchecked> for Manifest {
     type Error = String;
 
     fn try_from(unchecked: Unchecked) -> Result<Self, String> {
-        let Unchecked { file, sha256, labels, input, output, preprocess } = unchecked;
+        let Unchecked {
+            file,
+            sha256,
+            labels,
+            input,
+            output,
+            preprocess,
+        } = unchecked;
         if file.file_name() != Some(file.as_os_str()) {
-            return Err(format!("file is {file:?}, not the name of a file beside the manifest"));
+            return Err(format!(
+                "file is {file:?}, not the name of a file beside the manifest"
+            ));
         }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
-            return Err(format!("sha256 is {sha256:?}, not 64 lower-case hexadecimal digits"));
+            return Err(format!(
+                "sha256 is {sha256:?}, not 64 lower-case hexadecimal digits"
+            ));
         }
         if labels.is_empty() {
             return Err("labels is empty".into());
@@ -179,16 +190,28 @@ impl TryFrom<Unchecked> for Manifest {
         }
         // 4096 × 4096 × 3 floats are 200 MB: more is a mistake, not a model for photos.
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
-            return Err(format!("input is {}×{}, not 1 to 4096", input.width, input.height));
+            return Err(format!(
+                "input is {}×{}, not 1 to 4096",
+                input.width, input.height
+            ));
         }
-        let Preprocess { scale, mean, std, .. } = &preprocess;
+        let Preprocess {
+            scale, mean, std, ..
+        } = &preprocess;
         if !scale.is_finite() || !mean.iter().chain(std).all(|n| n.is_finite()) {
             return Err("scale, mean or std is not finite".into());
         }
         if std.contains(&0.0) {
             return Err("std has a zero".into());
         }
-        Ok(Self { file, sha256, labels: labels.into(), input, output, preprocess })
+        Ok(Self {
+            file,
+            sha256,
+            labels: labels.into(),
+            input,
+            output,
+            preprocess,
+        })
     }
 }
 
@@ -226,8 +249,16 @@ mod tests {
             ("labels", json!([]), "empty"),
             ("labels", json!(["A", "A"]), "twice"),
             ("labels", json!(["A", ""]), "label"),
-            ("input", json!({"name": "x", "layout": "NHWC", "width": 0, "height": 1}), "0×1"),
-            ("input", json!({"name": "x", "layout": "HWC", "width": 1, "height": 1}), "HWC"),
+            (
+                "input",
+                json!({"name": "x", "layout": "NHWC", "width": 0, "height": 1}),
+                "0×1",
+            ),
+            (
+                "input",
+                json!({"name": "x", "layout": "HWC", "width": 1, "height": 1}),
+                "HWC",
+            ),
             (
                 "preprocess",
                 json!({"resize": "bicubic", "color": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [1, 0, 1]}),
@@ -236,14 +267,18 @@ mod tests {
         ] {
             let mut wrong = manifest();
             wrong[field] = value;
-            let error = serde_json::from_value::<Manifest>(wrong).unwrap_err().to_string();
+            let error = serde_json::from_value::<Manifest>(wrong)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(message), "{field}: {error}");
         }
     }
 
     #[test]
     fn a_missing_manifest_says_what_to_do() {
-        let error = Manifest::read(Path::new("/no/such/folder")).unwrap_err().to_string();
+        let error = Manifest::read(Path::new("/no/such/folder"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("/no/such/folder/model.json") && error.contains("MODEL_DIR"));
     }
 }

@@ -79,7 +79,13 @@ impl ObjectVersion {
     pub fn id(&self, content: Content<'_>) -> Uuid {
         let content = match (&self.version, content) {
             (Some(version), _) if !version.is_null() => format!("version\n{}", version.as_str()),
-            (_, Content::Read { etag, last_modified }) => format!("read\n{etag}\n{last_modified}"),
+            (
+                _,
+                Content::Read {
+                    etag,
+                    last_modified,
+                },
+            ) => format!("read\n{etag}\n{last_modified}"),
             (_, Content::Announced { sequencer }) => format!("announced\n{sequencer}"),
         };
         // Only a key can hold a line feed, and it comes last: no two objects make the same name.
@@ -89,17 +95,26 @@ impl ObjectVersion {
 
     /// Whether the event alone tells the [id](Self::id), before anything was read.
     pub fn is_identified(&self) -> bool {
-        self.version.as_ref().is_some_and(|version| !version.is_null())
+        self.version
+            .as_ref()
+            .is_some_and(|version| !version.is_null())
     }
 
     /// Virtual-hosted URL of this version, percent-encoded.
     pub fn url(&self, region: &str) -> String {
-        let Self { bucket, key, version } = self;
+        let Self {
+            bucket,
+            key,
+            version,
+        } = self;
         let key = utf8_percent_encode(key, URL_PATH);
         let url = format!("https://{bucket}.s3.{region}.amazonaws.com/{key}");
         match version {
             Some(version) => {
-                format!("{url}?versionId={}", utf8_percent_encode(version.as_str(), URL_PATH))
+                format!(
+                    "{url}?versionId={}",
+                    utf8_percent_encode(version.as_str(), URL_PATH)
+                )
             }
             None => url,
         }
@@ -163,7 +178,10 @@ mod tests {
         }
     }
 
-    const READ: Content<'_> = Content::Read { etag: "\"e\"", last_modified: 7 };
+    const READ: Content<'_> = Content::Read {
+        etag: "\"e\"",
+        last_modified: 7,
+    };
 
     #[test]
     fn namespace_is_derived_as_documented() {
@@ -183,7 +201,13 @@ mod tests {
     fn without_a_version_the_content_is_the_identity() {
         for version in [None, Some("null")] {
             let id = |content| object("a.jpg", version).id(content);
-            assert_ne!(id(READ), id(Content::Read { etag: "\"e\"", last_modified: 8 }));
+            assert_ne!(
+                id(READ),
+                id(Content::Read {
+                    etag: "\"e\"",
+                    last_modified: 8
+                })
+            );
             assert_ne!(id(READ), id(Content::Announced { sequencer: "0" }));
             assert!(!object("a.jpg", version).is_identified());
         }
@@ -195,7 +219,10 @@ mod tests {
             object("farm 1/100% +é.jpg", Some("a+b")).url("eu-west-1"),
             "https://moths.s3.eu-west-1.amazonaws.com/farm%201/100%25%20%2B%C3%A9.jpg?versionId=a%2Bb"
         );
-        assert_eq!(object("k", None).url("r"), "https://moths.s3.r.amazonaws.com/k");
+        assert_eq!(
+            object("k", None).url("r"),
+            "https://moths.s3.r.amazonaws.com/k"
+        );
     }
 
     #[test]

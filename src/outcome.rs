@@ -59,7 +59,10 @@ impl Report {
     fn new(object: &ObjectVersion, outcome: Outcome) -> Self {
         Self {
             key: object.key.clone(),
-            version_id: object.version.as_ref().map(|version| version.as_str().to_owned()),
+            version_id: object
+                .version
+                .as_ref()
+                .map(|version| version.as_str().to_owned()),
             outcome,
             class_name: None,
             probability: None,
@@ -81,11 +84,7 @@ impl Report {
     }
 
     /// `object`, created on `day`, was refused.
-    pub fn rejected(
-        object: &ObjectVersion,
-        day: Option<NaiveDate>,
-        rejection: &Rejection,
-    ) -> Self {
+    pub fn rejected(object: &ObjectVersion, day: Option<NaiveDate>, rejection: &Rejection) -> Self {
         Self {
             date: day.map(|day| day.to_string()),
             reason: Some(rejection.to_string()),
@@ -97,15 +96,24 @@ impl Report {
     pub fn duplicate(object: &ObjectVersion, entry: Entry) -> Self {
         let report = Self::new(object, Outcome::Duplicate);
         match entry {
-            Entry::Counted { class, date, count } => {
-                Self { class_name: Some(class), date: Some(date), count: Some(count), ..report }
-            }
-            Entry::Rejected { reason } => Self { reason: Some(reason), ..report },
+            Entry::Counted { class, date, count } => Self {
+                class_name: Some(class),
+                date: Some(date),
+                count: Some(count),
+                ..report
+            },
+            Entry::Rejected { reason } => Self {
+                reason: Some(reason),
+                ..report
+            },
         }
     }
 
     /// `object` was given up on.
     pub fn failed(object: &ObjectVersion, reason: String) -> Self {
-        Self { reason: Some(reason), ..Self::new(object, Outcome::Failed) }
+        Self {
+            reason: Some(reason),
+            ..Self::new(object, Outcome::Failed)
+        }
     }
 }

@@ -120,7 +120,9 @@ impl Pipeline {
         let bytes = body?;
         let (classifier, limits) = (Arc::clone(&self.classifier), self.limits);
         let compute = move || classify(&classifier, &bytes, limits);
-        let classified = tokio::task::spawn_blocking(compute).await.map_err(Error::Aborted)??;
+        let classified = tokio::task::spawn_blocking(compute)
+            .await
+            .map_err(Error::Aborted)??;
         timings.decode = Some(classified.decode);
         timings.inference = Some(classified.inference);
         Ok(classified.probabilities)
@@ -134,10 +136,16 @@ impl Pipeline {
         rejection: &Rejection,
         deadline: Deadline,
     ) -> Result<Report, Error> {
-        Ok(match self.ledger.reject(object, id, day, rejection, deadline).await? {
-            Written::Now(()) => Report::rejected(object, day, rejection),
-            Written::Before(entry) => Report::duplicate(object, entry),
-        })
+        Ok(
+            match self
+                .ledger
+                .reject(object, id, day, rejection, deadline)
+                .await?
+            {
+                Written::Now(()) => Report::rejected(object, day, rejection),
+                Written::Before(entry) => Report::duplicate(object, entry),
+            },
+        )
     }
 }
 
@@ -171,7 +179,11 @@ pub fn classify(
 
     let started = Instant::now();
     let probabilities = classifier.classify(&input)?;
-    Ok(Classified { probabilities, decode, inference: started.elapsed() })
+    Ok(Classified {
+        probabilities,
+        decode,
+        inference: started.elapsed(),
+    })
 }
 
 /// How long each step took; `None` where it was not reached.

@@ -31,7 +31,9 @@ impl TryFrom<String> for Label {
         if (1..=100).contains(&label.len()) && !label.chars().any(char::is_control) {
             Ok(Self(label))
         } else {
-            Err(format!("label {label:?} is not 1 to 100 bytes without control characters"))
+            Err(format!(
+                "label {label:?} is not 1 to 100 bytes without control characters"
+            ))
         }
     }
 }
@@ -94,15 +96,23 @@ impl Probabilities {
     /// Where they are not one probability for each label.
     pub fn new(labels: Arc<[Label]>, values: Vec<f32>) -> Result<Self, ProbabilitiesError> {
         if labels.is_empty() || values.len() != labels.len() {
-            return Err(ProbabilitiesError::Length { values: values.len(), labels: labels.len() });
+            return Err(ProbabilitiesError::Length {
+                values: values.len(),
+                labels: labels.len(),
+            });
         }
         // Rounding may leave a probability a few ulps outside; NaN fails every comparison.
-        let in_range = values.iter().all(|value| (-1e-6..=1.0 + 1e-6).contains(value));
+        let in_range = values
+            .iter()
+            .all(|value| (-1e-6..=1.0 + 1e-6).contains(value));
         let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
         if !in_range || (sum - 1.0).abs() > 1e-3 {
             return Err(ProbabilitiesError::Values(values));
         }
-        let values = values.into_iter().map(|value| value.clamp(0.0, 1.0)).collect();
+        let values = values
+            .into_iter()
+            .map(|value| value.clamp(0.0, 1.0))
+            .collect();
         Ok(Self { labels, values })
     }
 
@@ -113,9 +123,15 @@ impl Probabilities {
     /// As [`new`](Self::new).
     pub fn from_logits(labels: Arc<[Label]>, logits: &[f32]) -> Result<Self, ProbabilitiesError> {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
+        let powers: Vec<f64> = logits
+            .iter()
+            .map(|&logit| f64::from(logit - max).exp())
+            .collect();
         let sum: f64 = powers.iter().sum();
-        Self::new(labels, powers.iter().map(|power| (power / sum) as f32).collect())
+        Self::new(
+            labels,
+            powers.iter().map(|power| (power / sum) as f32).collect(),
+        )
     }
 
     /// Labels and probabilities in the model's order.
@@ -126,7 +142,9 @@ impl Probabilities {
     /// The likeliest class; of equals the first, as NumPy's argmax.
     pub fn top(&self) -> (&Label, f32) {
         let first = (&self.labels[0], self.values[0]);
-        self.iter().skip(1).fold(first, |top, next| if next.1 > top.1 { next } else { top })
+        self.iter()
+            .skip(1)
+            .fold(first, |top, next| if next.1 > top.1 { next } else { top })
     }
 
     /// The `n` likeliest classes, likeliest first.
@@ -187,7 +205,10 @@ mod tests {
     use super::*;
 
     fn labels(names: &[&str]) -> Arc<[Label]> {
-        names.iter().map(|name| Label::try_from((*name).to_owned()).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| Label::try_from((*name).to_owned()).unwrap())
+            .collect()
     }
 
     #[test]
@@ -208,22 +229,33 @@ mod tests {
 
     #[test]
     fn the_top_class_is_the_first_of_equals() {
-        let probabilities = Probabilities::new(labels(&["A", "B", "C"]), vec![0.2, 0.4, 0.4]).unwrap();
+        let probabilities =
+            Probabilities::new(labels(&["A", "B", "C"]), vec![0.2, 0.4, 0.4]).unwrap();
         assert_eq!(probabilities.top().0.as_str(), "B");
-        let likeliest: Vec<_> = probabilities.likeliest(2).iter().map(|(l, _)| l.as_str()).collect();
+        let likeliest: Vec<_> = probabilities
+            .likeliest(2)
+            .iter()
+            .map(|(l, _)| l.as_str())
+            .collect();
         assert_eq!(likeliest, ["B", "C"]);
     }
 
     #[test]
     fn numbers_that_are_no_probabilities_are_refused() {
-        for values in [vec![0.5, 0.4], vec![f32::NAN, 1.0], vec![1.5, -0.5], vec![1.0]] {
+        for values in [
+            vec![0.5, 0.4],
+            vec![f32::NAN, 1.0],
+            vec![1.5, -0.5],
+            vec![1.0],
+        ] {
             assert!(Probabilities::new(labels(&["A", "B"]), values).is_err());
         }
     }
 
     #[test]
     fn softmax_survives_large_logits() {
-        let probabilities = Probabilities::from_logits(labels(&["A", "B"]), &[1000.0, 1000.0]).unwrap();
+        let probabilities =
+            Probabilities::from_logits(labels(&["A", "B"]), &[1000.0, 1000.0]).unwrap();
         assert_eq!(probabilities.top(), (&labels(&["A"])[0], 0.5));
         assert!(Probabilities::from_logits(labels(&["A", "B"]), &[f32::NAN, 0.0]).is_err());
     }

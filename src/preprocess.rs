@@ -51,7 +51,10 @@ pub fn decode(bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
     }
     match panic::catch_unwind(|| decode_as(format, bytes, limits)) {
         Ok(picture) => picture,
-        Err(_) => Err(Rejection::Damaged { format, reason: "the decoder panicked".into() }),
+        Err(_) => Err(Rejection::Damaged {
+            format,
+            reason: "the decoder panicked".into(),
+        }),
     }
 }
 
@@ -60,16 +63,27 @@ fn decode_as(format: ImageFormat, bytes: &[u8], limits: Limits) -> Result<Pictur
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             Rejection::Truncated(format)
         }
-        error => Rejection::Damaged { format, reason: error.to_string() },
+        error => Rejection::Damaged {
+            format,
+            reason: error.to_string(),
+        },
     };
-    let mut decoder =
-        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(rejected)?;
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_decoder()
+        .map_err(rejected)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
-        return Err(Rejection::Damaged { format, reason: format!("it is {width}×{height} pixels") });
+        return Err(Rejection::Damaged {
+            format,
+            reason: format!("it is {width}×{height} pixels"),
+        });
     }
     if u64::from(width) * u64::from(height) > limits.pixels {
-        return Err(Rejection::TooManyPixels { width, height, limit: limits.pixels });
+        return Err(Rejection::TooManyPixels {
+            width,
+            height,
+            limit: limits.pixels,
+        });
     }
     // `into_decoder` leaves the limits off for all but PNG. 8 bytes a pixel are 16-bit RGBA, and a
     // decoder may hold its output and one working copy.
@@ -77,8 +91,13 @@ fn decode_as(format: ImageFormat, bytes: &[u8], limits: Limits) -> Result<Pictur
     decoder_limits.max_alloc = Some(limits.pixels.saturating_mul(16).saturating_add(16 << 20));
     decoder.set_limits(decoder_limits).map_err(rejected)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let pixels = DynamicImage::from_decoder(decoder).map_err(rejected)?.into_rgb8();
-    Ok(Picture { pixels, orientation })
+    let pixels = DynamicImage::from_decoder(decoder)
+        .map_err(rejected)?
+        .into_rgb8();
+    Ok(Picture {
+        pixels,
+        orientation,
+    })
 }
 
 /// The format by magic bytes; names, extensions and content types are not asked.
@@ -94,9 +113,9 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
         Ok(ImageFormat::Avif) => Err(Rejection::UnsupportedFormat("AVIF")),
         _ => match bytes.get(4..12) {
             // ISO base media brands of HEIF pictures: ISO/IEC 23008-12, annex B.
-            Some(b"ftypheic" | b"ftypheix" | b"ftyphevc" | b"ftypheim" | b"ftypmif1" | b"ftypmsf1") => {
-                Err(Rejection::UnsupportedFormat("HEIC"))
-            }
+            Some(
+                b"ftypheic" | b"ftypheix" | b"ftyphevc" | b"ftypheim" | b"ftypmif1" | b"ftypmsf1",
+            ) => Err(Rejection::UnsupportedFormat("HEIC")),
             _ => Err(Rejection::NotAPicture),
         },
     }
@@ -110,7 +129,9 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
-        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else { return false };
+        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else {
+            return false;
+        };
         rest = &rest[marker + 1..];
         match rest.first() {
             None => return false,
@@ -118,9 +139,13 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
             Some(0x00 | 0xff | 0x01 | 0xd0..=0xd8) => {}
             Some(0xd9) => return true,
             Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3) else { return false };
+                let Some(&[high, low]) = rest.get(1..3) else {
+                    return false;
+                };
                 let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(after) = rest.get(1 + length..) else { return false };
+                let Some(after) = rest.get(1 + length..) else {
+                    return false;
+                };
                 rest = after;
             }
         }
@@ -130,7 +155,11 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 /// Resizes `picture` to the input's width and height, turns it upright and makes it the tensor that
 /// the manifest describes.
 pub fn tensor(picture: &Picture, input: &Input, preprocess: &Preprocess) -> InputTensor {
-    normalize(&resize(picture, input, preprocess.resize), input.layout, preprocess)
+    normalize(
+        &resize(picture, input, preprocess.resize),
+        input.layout,
+        preprocess,
+    )
 }
 
 /// Resizes as Pillow's `resize` does, within 2 levels, and turns upright.
@@ -152,11 +181,18 @@ pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
         Resize::Bilinear => FilterType::Bilinear,
     };
     let pixels = &picture.pixels;
-    let source = ImageRef::new(pixels.width(), pixels.height(), pixels.as_raw(), PixelType::U8x3)
-        .expect("3 bytes a pixel");
+    let source = ImageRef::new(
+        pixels.width(),
+        pixels.height(),
+        pixels.as_raw(),
+        PixelType::U8x3,
+    )
+    .expect("3 bytes a pixel");
     let mut target = Image::new(width, height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    Resizer::new().resize(&source, &mut target, &options).expect("both are U8x3");
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .expect("both are U8x3");
     let pixels = RgbImage::from_raw(width, height, target.into_vec()).expect("3 bytes a pixel");
     let mut upright = DynamicImage::ImageRgb8(pixels);
     upright.apply_orientation(picture.orientation);
@@ -180,7 +216,10 @@ fn normalize(pixels: &RgbImage, layout: Layout, preprocess: &Preprocess) -> Inpu
     let mut values = Vec::with_capacity(rgb.len() * 3);
     let shape = match layout {
         Layout::Nhwc => {
-            values.extend(rgb.iter().flat_map(|pixel| [0, 1, 2].map(|c| value(pixel, c))));
+            values.extend(
+                rgb.iter()
+                    .flat_map(|pixel| [0, 1, 2].map(|c| value(pixel, c))),
+            );
             [1, height, width, 3]
         }
         Layout::Nchw => {
@@ -199,7 +238,10 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { bytes: 1 << 20, pixels: 10_000 };
+    const LIMITS: Limits = Limits {
+        bytes: 1 << 20,
+        pixels: 10_000,
+    };
 
     fn jpeg(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -209,14 +251,27 @@ mod tests {
     }
 
     fn preprocess(color: Color, scale: f32, mean: [f32; 3], std: [f32; 3]) -> Preprocess {
-        Preprocess { resize: Resize::Bicubic, color, scale, mean, std }
+        Preprocess {
+            resize: Resize::Bicubic,
+            color,
+            scale,
+            mean,
+            std,
+        }
     }
 
     #[test]
     fn size_limits_hold_before_pixels_are_allocated() {
         assert!(decode(&jpeg(100, 100), LIMITS).is_ok());
         let error = decode(&jpeg(101, 100), LIMITS).err().unwrap();
-        assert!(matches!(error, Rejection::TooManyPixels { width: 101, height: 100, limit: 10_000 }));
+        assert!(matches!(
+            error,
+            Rejection::TooManyPixels {
+                width: 101,
+                height: 100,
+                limit: 10_000
+            }
+        ));
     }
 
     #[test]
@@ -224,7 +279,10 @@ mod tests {
         let whole = jpeg(64, 48);
         for end in [whole.len() - 1, whole.len() / 2, 700, 30, 3] {
             let error = decode(&whole[..end], LIMITS).err().unwrap();
-            assert!(matches!(error, Rejection::Truncated(ImageFormat::Jpeg)), "{end}: {error}");
+            assert!(
+                matches!(error, Rejection::Truncated(ImageFormat::Jpeg)),
+                "{end}: {error}"
+            );
         }
         let mut with_trailer = whole.clone();
         with_trailer.extend(b"appended by a phone");
@@ -247,10 +305,19 @@ mod tests {
     fn reasons_name_the_format() {
         for (bytes, reason) in [
             (&b""[..], "the file is empty: upload it again"),
-            (b"GIF89a..........", "GIF is not supported: send JPEG, PNG or WebP"),
-            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC is not supported: send JPEG, PNG or WebP"),
+            (
+                b"GIF89a..........",
+                "GIF is not supported: send JPEG, PNG or WebP",
+            ),
+            (
+                b"\0\0\0\x18ftypheic\0\0\0\0",
+                "HEIC is not supported: send JPEG, PNG or WebP",
+            ),
             (b"%PDF-1.7 .......", "not a picture: send JPEG, PNG or WebP"),
-            (b"\x89PNG\r\n\x1a\n", "the PNG file is cut off: upload it again"),
+            (
+                b"\x89PNG\r\n\x1a\n",
+                "the PNG file is cut off: upload it again",
+            ),
         ] {
             assert_eq!(decode(bytes, LIMITS).err().unwrap().to_string(), reason);
         }
@@ -261,13 +328,28 @@ mod tests {
         let pixel = RgbImage::from_pixel(1, 1, image::Rgb([255, 51, 0]));
         let values = |preprocess| normalize(&pixel, Layout::Nhwc, &preprocess).values;
         let (zero, one) = ([0.0; 3], [1.0; 3]);
-        assert_eq!(values(preprocess(Color::Rgb, 1.0, zero, one)), [255.0, 51.0, 0.0]);
+        assert_eq!(
+            values(preprocess(Color::Rgb, 1.0, zero, one)),
+            [255.0, 51.0, 0.0]
+        );
         assert_eq!(
             values(preprocess(Color::Bgr, 1.0, [103.939, 116.779, 123.68], one)),
             [0.0 - 103.939, 51.0 - 116.779, 255.0 - 123.68]
         );
-        assert_eq!(values(preprocess(Color::Rgb, 1.0 / 255.0, zero, one)), [1.0, 0.2, 0.0]);
-        assert_eq!(values(preprocess(Color::Rgb, 1.0 / 127.5, one, one)), [1.0, -0.6, -1.0]);
+        for (scheme, expected) in [
+            (
+                preprocess(Color::Rgb, 1.0 / 255.0, zero, one),
+                [1.0, 0.2, 0.0],
+            ),
+            (
+                preprocess(Color::Rgb, 1.0 / 127.5, one, one),
+                [1.0, -0.6, -1.0],
+            ),
+        ] {
+            for (value, expected) in values(scheme).iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+            }
+        }
     }
 
     #[test]
@@ -275,24 +357,47 @@ mod tests {
         let pixels = RgbImage::from_fn(2, 1, |x, _| image::Rgb([x as u8, 10, 20]));
         let raw = preprocess(Color::Rgb, 1.0, [0.0; 3], [1.0; 3]);
         let nhwc = normalize(&pixels, Layout::Nhwc, &raw);
-        assert_eq!((nhwc.shape, nhwc.values), ([1, 1, 2, 3], vec![0.0, 10.0, 20.0, 1.0, 10.0, 20.0]));
+        assert_eq!(
+            (nhwc.shape, nhwc.values),
+            ([1, 1, 2, 3], vec![0.0, 10.0, 20.0, 1.0, 10.0, 20.0])
+        );
         let nchw = normalize(&pixels, Layout::Nchw, &raw);
-        assert_eq!((nchw.shape, nchw.values), ([1, 3, 1, 2], vec![0.0, 1.0, 10.0, 10.0, 20.0, 20.0]));
+        assert_eq!(
+            (nchw.shape, nchw.values),
+            ([1, 3, 1, 2], vec![0.0, 1.0, 10.0, 10.0, 20.0, 20.0])
+        );
     }
 
     #[test]
     fn turning_after_the_resize_is_turning_before() {
-        let input = Input { name: "x".into(), layout: Layout::Nhwc, width: 9, height: 7 };
-        let pixels = RgbImage::from_fn(31, 20, |x, y| image::Rgb([(x * 8) as u8, (y * 12) as u8, 7]));
+        let input = Input {
+            name: "x".into(),
+            layout: Layout::Nhwc,
+            width: 9,
+            height: 7,
+        };
+        let pixels = RgbImage::from_fn(31, 20, |x, y| {
+            image::Rgb([(x * 8) as u8, (y * 12) as u8, 7])
+        });
         for exif in 1..=8 {
             let orientation = Orientation::from_exif(exif).unwrap();
             let mut turned = DynamicImage::ImageRgb8(pixels.clone());
             turned.apply_orientation(orientation);
-            let before = Picture { pixels: turned.into_rgb8(), orientation: Orientation::NoTransforms };
-            let after = Picture { pixels: pixels.clone(), orientation };
+            let before = Picture {
+                pixels: turned.into_rgb8(),
+                orientation: Orientation::NoTransforms,
+            };
+            let after = Picture {
+                pixels: pixels.clone(),
+                orientation,
+            };
             let [before, after] = [before, after].map(|p| resize(&p, &input, Resize::Bicubic));
             assert_eq!(before.dimensions(), after.dimensions());
-            let difference = before.iter().zip(after.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            let difference = before
+                .iter()
+                .zip(after.iter())
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
             assert!(difference <= Some(1), "orientation {exif}: {difference:?}");
         }
     }

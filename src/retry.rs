@@ -35,7 +35,11 @@ pub struct Backoff {
 impl Backoff {
     /// Attempts at `action`, as in "read the object", until `deadline`.
     pub fn new(action: &'static str, deadline: Deadline) -> Self {
-        Self { action, deadline, attempts: 0 }
+        Self {
+            action,
+            deadline,
+            attempts: 0,
+        }
     }
 
     /// Waits before another attempt, after one that failed with `source`.
@@ -44,11 +48,17 @@ impl Backoff {
     ///
     /// [`Error::Deadline`] where the pause would reach past the deadline.
     pub async fn pause(&mut self, source: Option<Source>) -> Result<(), Error> {
-        let bound = FIRST_BOUND.saturating_mul(1 << self.attempts.min(16)).min(LAST_BOUND);
+        let bound = FIRST_BOUND
+            .saturating_mul(1 << self.attempts.min(16))
+            .min(LAST_BOUND);
         let pause = bound.mul_f64(random_fraction());
         self.attempts += 1;
         if Instant::now() + pause >= self.deadline.0 {
-            return Err(Error::Deadline { action: self.action, attempts: self.attempts, source });
+            return Err(Error::Deadline {
+                action: self.action,
+                attempts: self.attempts,
+                source,
+            });
         }
         tokio::time::sleep(pause).await;
         Ok(())

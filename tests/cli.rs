@@ -1,5 +1,7 @@
 //! The command line, as a person and as a program use it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::{
@@ -31,11 +33,18 @@ fn stderr(output: &Output) -> String {
 }
 
 fn lines(output: &Output) -> Vec<Value> {
-    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    stdout(output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn keys(line: &Value) -> BTreeSet<&str> {
-    line.as_object().unwrap().keys().map(String::as_str).collect()
+    line.as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 /// Every file of `test_images`, relative to it.
@@ -45,7 +54,10 @@ fn test_images() -> BTreeSet<String> {
         .flat_map(|folder| {
             let files = fs::read_dir(test_image(folder)).unwrap();
             files.map(move |file| {
-                format!("{folder}/{}", file.unwrap().file_name().into_string().unwrap())
+                format!(
+                    "{folder}/{}",
+                    file.unwrap().file_name().into_string().unwrap()
+                )
             })
         })
         .collect()
@@ -56,13 +68,25 @@ fn classify_prints_one_line_for_each_file() {
     let output = run(&["classify", "--json", "test_images"]);
     assert_eq!(output.status.code(), Some(1), "the bad ones fail");
     let lines = lines(&output);
-    let paths: Vec<&str> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    let paths: Vec<&str> = lines
+        .iter()
+        .map(|line| line["path"].as_str().unwrap())
+        .collect();
     assert!(paths.is_sorted());
     assert_eq!(paths.len(), test_images().len());
     for line in &lines {
-        let expected = ["path", "className", "probability", "probabilities", "reason"];
+        let expected = [
+            "path",
+            "className",
+            "probability",
+            "probabilities",
+            "reason",
+        ];
         assert_eq!(keys(line), BTreeSet::from(expected));
-        let is_good = line["path"].as_str().unwrap().starts_with("test_images/good/");
+        let is_good = line["path"]
+            .as_str()
+            .unwrap()
+            .starts_with("test_images/good/");
         assert_eq!(line["reason"].is_null(), is_good, "{line}");
         assert_eq!(line["className"].is_string(), is_good, "{line}");
         if is_good {
@@ -74,14 +98,21 @@ fn classify_prints_one_line_for_each_file() {
 
 #[test]
 fn classify_shows_a_table() {
-    let output = run(&["classify", "test_images/good/aaw.jpg", "test_images/bad/empty.jpg"]);
+    let output = run(&[
+        "classify",
+        "test_images/good/aaw.jpg",
+        "test_images/bad/empty.jpg",
+    ]);
     let table = stdout(&output);
     let rows: Vec<&str> = table.lines().collect();
     assert_eq!(rows.len(), 3);
     assert!(rows[0].starts_with("file") && rows[0].contains("probability"));
     assert!(rows[1].starts_with("test_images/good/aaw.jpg") && rows[1].contains("AAW"));
     assert!(rows[2].contains("the file is empty"));
-    assert_eq!(run(&["classify", "test_images/good/aaw.jpg"]).status.code(), Some(0));
+    assert_eq!(
+        run(&["classify", "test_images/good/aaw.jpg"]).status.code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -89,8 +120,10 @@ fn local_gives_every_file_its_outcome() {
     let output = run(&["local", "--json", "test_images"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let lines = lines(&output);
-    let seen: BTreeSet<String> =
-        lines.iter().map(|line| line["key"].as_str().unwrap().to_owned()).collect();
+    let seen: BTreeSet<String> = lines
+        .iter()
+        .map(|line| line["key"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(seen, test_images());
     assert_eq!(lines.len(), seen.len());
     let mut ordinals: BTreeMap<(String, String), BTreeSet<u64>> = BTreeMap::new();
@@ -110,11 +143,17 @@ fn local_gives_every_file_its_outcome() {
         );
         assert!(line["versionId"].is_string());
         let is_good = line["key"].as_str().unwrap().starts_with("good/");
-        assert_eq!(line["outcome"], if is_good { "recorded" } else { "rejected" }, "{line}");
+        assert_eq!(
+            line["outcome"],
+            if is_good { "recorded" } else { "rejected" },
+            "{line}"
+        );
         assert_eq!(line["reason"].is_null(), is_good);
         if is_good {
             let text = |name: &str| line[name].as_str().unwrap().to_owned();
-            let of_class = ordinals.entry((text("date"), text("className"))).or_default();
+            let of_class = ordinals
+                .entry((text("date"), text("className")))
+                .or_default();
             assert!(of_class.insert(line["count"].as_u64().unwrap()), "{line}");
         }
     }
@@ -128,8 +167,13 @@ fn local_gives_every_file_its_outcome() {
 fn local_keeps_what_it_is_told_to_keep() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let arguments =
-        ["local", "--json", "--data", data.to_str().unwrap(), "test_images/good/aaw.jpg"];
+    let arguments = [
+        "local",
+        "--json",
+        "--data",
+        data.to_str().unwrap(),
+        "test_images/good/aaw.jpg",
+    ];
     for count in 1..=2 {
         let output = run(&arguments);
         assert!(output.status.success(), "{}", stderr(&output));
@@ -142,7 +186,14 @@ fn local_keeps_what_it_is_told_to_keep() {
         .filter(|line: &Value| line["message"] == "image")
         .collect();
     assert_eq!(logged.len(), 2, "{log}");
-    for field in ["fetch_ms", "decode_ms", "inference_ms", "commit_ms", "probability", "count"] {
+    for field in [
+        "fetch_ms",
+        "decode_ms",
+        "inference_ms",
+        "commit_ms",
+        "probability",
+        "count",
+    ] {
         assert!(logged[0][field].is_number(), "{field} in {}", logged[0]);
     }
     for field in ["key", "version", "class", "date", "outcome"] {
@@ -153,29 +204,49 @@ fn local_keeps_what_it_is_told_to_keep() {
 #[test]
 fn serve_runs_until_it_is_interrupted() {
     let mut served = Command::new(BINARY)
-        .args(["local", "--serve", "--json", "--port", "19400", "test_images/good/aaw.jpg"])
+        .args([
+            "local",
+            "--serve",
+            "--json",
+            "--port",
+            "19400",
+            "test_images/good/aaw.jpg",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(served.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["outcome"], "recorded");
+    BufReader::new(served.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&line).unwrap()["outcome"],
+        "recorded"
+    );
 
     // Its port is taken now, and that is said.
     let output = run(&["local", "--serve", "--port", "19400"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("port 19400"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("port 19400"),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("--port"));
 
-    let interrupt = Command::new("kill").args(["-INT", &served.id().to_string()]).status();
+    let interrupt = Command::new("kill")
+        .args(["-INT", &served.id().to_string()])
+        .status();
     assert!(interrupt.unwrap().success());
     assert!(served.wait().unwrap().success());
     // Nothing of it is left.
     TcpListener::bind("127.0.0.1:19400").unwrap();
     let mut said = String::new();
-    BufReader::new(served.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    BufReader::new(served.stderr.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
     assert!(said.contains("http://127.0.0.1:19400"));
 }
 
@@ -184,7 +255,10 @@ fn errors_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for (path, said) in [("no/such/path", "no/such/path"), (empty.to_str().unwrap(), "no files in")] {
+    for (path, said) in [
+        ("no/such/path", "no/such/path"),
+        (empty.to_str().unwrap(), "no files in"),
+    ] {
         for command in ["classify", "local"] {
             let output = run(&[command, path]);
             assert_eq!(output.status.code(), Some(1));
@@ -210,13 +284,22 @@ fn errors_say_what_to_do() {
     .unwrap();
     for command in ["classify", "local"] {
         let missing = with_model(command, &empty);
-        assert!(missing.contains("model.json") && missing.contains("MODEL_DIR"), "{missing}");
+        assert!(
+            missing.contains("model.json") && missing.contains("MODEL_DIR"),
+            "{missing}"
+        );
         fs::write(tampered.join("model.onnx"), b"another file").unwrap();
         let wrong = with_model(command, &tampered);
-        assert!(wrong.contains("model.onnx") && wrong.contains("SHA-256"), "{wrong}");
+        assert!(
+            wrong.contains("model.onnx") && wrong.contains("SHA-256"),
+            "{wrong}"
+        );
         fs::remove_file(tampered.join("model.onnx")).unwrap();
         let gone = with_model(command, &tampered);
-        assert!(gone.contains("cannot read") && gone.contains("model.onnx"), "{gone}");
+        assert!(
+            gone.contains("cannot read") && gone.contains("model.onnx"),
+            "{gone}"
+        );
     }
 
     let output = Command::new(BINARY)
@@ -226,7 +309,10 @@ fn errors_say_what_to_do() {
         .output()
         .unwrap();
     let said = stderr(&output);
-    assert!(said.contains("TIME_ZONE") && said.contains("MAX_IMAGE_PIXELS"), "{said}");
+    assert!(
+        said.contains("TIME_ZONE") && said.contains("MAX_IMAGE_PIXELS"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -242,9 +328,15 @@ fn a_thousand_images_are_a_thousand_outcomes() {
     let output = run(&["local", "--json", folder.path().to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
     let lines = lines(&output);
-    let keys: BTreeSet<&str> = lines.iter().map(|line| line["key"].as_str().unwrap()).collect();
+    let keys: BTreeSet<&str> = lines
+        .iter()
+        .map(|line| line["key"].as_str().unwrap())
+        .collect();
     assert_eq!((lines.len(), keys.len()), (1001, 1001));
-    let recorded: Vec<&Value> = lines.iter().filter(|line| line["outcome"] == "recorded").collect();
+    let recorded: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["outcome"] == "recorded")
+        .collect();
     assert_eq!(recorded.len(), 1);
     assert_eq!(recorded[0]["key"], "moth.jpg");
 }

@@ -1,5 +1,7 @@
 //! The function, as the real binary behind a real Runtime API, S3 and DynamoDB.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -26,10 +28,20 @@ async fn a_put_becomes_a_record() {
     let records = stack.records().await;
     assert_eq!(records.len(), 1);
     let record = &records[0];
-    let head = stack.s3.head_object().bucket(BUCKET).key(key).send().await.unwrap();
+    let head = stack
+        .s3
+        .head_object()
+        .bucket(BUCKET)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
     let created = DateTime::from_timestamp(head.last_modified.unwrap().secs(), 0).unwrap();
     let created = created.with_timezone(&Lagos);
-    assert_eq!(string(record, "PredictionDate"), created.date_naive().to_string());
+    assert_eq!(
+        string(record, "PredictionDate"),
+        created.date_naive().to_string()
+    );
     assert_eq!(
         NaiveTime::parse_from_str(&string(record, "CaptureTime"), "%H:%M:%S"),
         Ok(created.time())
@@ -49,7 +61,14 @@ async fn a_put_becomes_a_record() {
     let percent = format!("{:2.0}%", probability * 100.0);
     assert_eq!(string(record, "ConfidenceScore"), percent);
     let probabilities = record["Probabilities"].as_m().unwrap();
-    assert_eq!(probabilities[&class].as_n().unwrap().parse::<f64>().unwrap(), probability);
+    assert_eq!(
+        probabilities[&class]
+            .as_n()
+            .unwrap()
+            .parse::<f64>()
+            .unwrap(),
+        probability
+    );
     assert_eq!(string(record, "Bucket"), BUCKET);
     assert_eq!(string(record, "ObjectKey"), key);
     assert_eq!(string(record, "VersionId"), version);
@@ -73,7 +92,10 @@ async fn an_event_delivered_again_changes_nothing() {
         }
     }
     // Twice in one event, and at once in two processes.
-    let twice = event(&[(BUCKET, "moth.jpg", Some(&version)), (BUCKET, "moth.jpg", Some(&version))]);
+    let twice = event(&[
+        (BUCKET, "moth.jpg", Some(&version)),
+        (BUCKET, "moth.jpg", Some(&version)),
+    ]);
     let (a, b) = tokio::join!(stack.invoke(&twice), stack.invoke(&twice));
     assert!(a.is_ok() && b.is_ok());
     assert_eq!(stack.records().await.len(), 1);
@@ -87,12 +109,20 @@ async fn ordinals_have_no_gap_and_no_repeat() {
     const OBJECTS: usize = 12;
     let mut versions = Vec::new();
     for _ in 0..OBJECTS {
-        let put = stack.s3.put_object().bucket(BUCKET).key("same.jpg").body(moth().into());
+        let put = stack
+            .s3
+            .put_object()
+            .bucket(BUCKET)
+            .key("same.jpg")
+            .body(moth().into());
         versions.push(put.send().await.unwrap().version_id.unwrap());
     }
     assert_eq!(versions.iter().collect::<BTreeSet<_>>().len(), OBJECTS);
     // S3's own events are on their way; here is everything once more, in two events at once.
-    let all: Vec<_> = versions.iter().map(|v| (BUCKET, "same.jpg", Some(v.as_str()))).collect();
+    let all: Vec<_> = versions
+        .iter()
+        .map(|v| (BUCKET, "same.jpg", Some(v.as_str())))
+        .collect();
     let mut reversed = all.clone();
     reversed.reverse();
     let (forward, backward) = (event(&all), event(&reversed));
@@ -103,8 +133,10 @@ async fn ordinals_have_no_gap_and_no_repeat() {
 
     let records = stack.records().await;
     let ordinals: Vec<u64> = {
-        let mut ordinals: Vec<u64> =
-            records.iter().map(|record| number(record, "Count_ClassName") as u64).collect();
+        let mut ordinals: Vec<u64> = records
+            .iter()
+            .map(|record| number(record, "Count_ClassName") as u64)
+            .collect();
         ordinals.sort_unstable();
         ordinals
     };
@@ -123,12 +155,18 @@ async fn each_version_is_fetched_as_it_was() {
     let (bad, delivery) = stack.put("moth.jpg", b"not a picture".to_vec()).await;
     let answer = delivery.answer.unwrap();
     assert_eq!(outcome(&answer)["outcome"], "rejected");
-    assert_eq!(outcome(&answer)["reason"], "not a picture: send JPEG, PNG or WebP");
+    assert_eq!(
+        outcome(&answer)["reason"],
+        "not a picture: send JPEG, PNG or WebP"
+    );
 
     // The ledger remembers both, by version.
     for (version, status) in [(good, "COUNTED"), (bad, "REJECTED")] {
         let items = stack.ledger("object/").await;
-        let item = items.iter().find(|item| string(item, "VersionId") == version).unwrap();
+        let item = items
+            .iter()
+            .find(|item| string(item, "VersionId") == version)
+            .unwrap();
         assert_eq!(string(item, "Status"), status);
         assert_eq!(string(item, "ObjectKey"), "moth.jpg");
     }
@@ -138,13 +176,31 @@ async fn each_version_is_fetched_as_it_was() {
 
 #[tokio::test]
 async fn a_bucket_without_versions_counts_what_was_read() {
-    let stack = Stack::start(&[]).await;
-    stack.s3.create_bucket().bucket("plain").send().await.unwrap();
-    let put = || stack.s3.put_object().bucket("plain").key("moth.jpg").body(moth().into()).send();
+    let mut stack = Stack::start(&[]).await;
+    stack
+        .s3
+        .create_bucket()
+        .bucket("plain")
+        .send()
+        .await
+        .unwrap();
+    let put = || {
+        stack
+            .s3
+            .put_object()
+            .bucket("plain")
+            .key("moth.jpg")
+            .body(moth().into())
+            .send()
+    };
     assert_eq!(put().await.unwrap().version_id, None);
+    let first = stack.delivery().await;
+    assert_eq!(outcome(&first.answer.unwrap())["outcome"], "recorded");
+    assert_eq!(
+        first.event["Records"][0]["s3"]["object"]["versionId"],
+        json!(null)
+    );
     let event = event(&[("plain", "moth.jpg", None)]);
-    let first = stack.invoke(&event).await.unwrap();
-    assert_eq!(outcome(&first)["outcome"], "recorded");
     let again = stack.invoke(&event).await.unwrap();
     assert_eq!(outcome(&again)["outcome"], "duplicate");
     let record = &stack.records().await[0];
@@ -156,10 +212,16 @@ async fn a_bucket_without_versions_counts_what_was_read() {
 
     // Other content under the same key is another photo.
     let other = std::fs::read(support::test_image("good/faw.png")).unwrap();
-    let put = stack.s3.put_object().bucket("plain").key("moth.jpg").body(other.into());
+    let put = stack
+        .s3
+        .put_object()
+        .bucket("plain")
+        .key("moth.jpg")
+        .body(other.into());
     put.send().await.unwrap();
-    let second = stack.invoke(&event).await.unwrap();
-    assert_eq!(outcome(&second)["outcome"], "recorded");
+    let second = stack.delivery().await;
+    assert_eq!(outcome(&second.answer.unwrap())["outcome"], "recorded");
+    assert_eq!(stack.records().await.len(), 2);
     stack.local.stop().await;
 }
 
@@ -170,8 +232,17 @@ async fn a_suspended_bucket_has_null_versions() {
         .status(BucketVersioningStatus::Suspended)
         .build();
     let suspend = stack.s3.put_bucket_versioning().bucket(BUCKET);
-    suspend.versioning_configuration(suspended).send().await.unwrap();
-    let put = stack.s3.put_object().bucket(BUCKET).key("moth.jpg").body(moth().into());
+    suspend
+        .versioning_configuration(suspended)
+        .send()
+        .await
+        .unwrap();
+    let put = stack
+        .s3
+        .put_object()
+        .bucket(BUCKET)
+        .key("moth.jpg")
+        .body(moth().into());
     put.send().await.unwrap();
     let first = stack.delivery().await;
     assert_eq!(outcome(&first.answer.unwrap())["outcome"], "recorded");
@@ -187,10 +258,22 @@ async fn one_bad_record_takes_no_good_one_with_it() {
     let (large, _) = stack.put("large.jpg", vec![0xff; 1_000_001]).await;
     let (empty, _) = stack.put("empty.jpg", vec![]).await;
     let (marker, _) = {
-        let version = stack.s3.put_object().bucket(BUCKET).key("gone.jpg").body(moth().into());
+        let version = stack
+            .s3
+            .put_object()
+            .bucket(BUCKET)
+            .key("gone.jpg")
+            .body(moth().into());
         let version = version.send().await.unwrap().version_id.unwrap();
         stack.delivery().await;
-        let gone = stack.s3.delete_object().bucket(BUCKET).key("gone.jpg").send().await.unwrap();
+        let gone = stack
+            .s3
+            .delete_object()
+            .bucket(BUCKET)
+            .key("gone.jpg")
+            .send()
+            .await
+            .unwrap();
         (gone.version_id.unwrap(), version)
     };
 
@@ -202,26 +285,68 @@ async fn one_bad_record_takes_no_good_one_with_it() {
         (BUCKET, "good.jpg", Some(&good)),
     ]);
     let answer = stack.invoke(&event).await.unwrap();
-    let outcomes: Vec<_> =
-        answer["outcomes"].as_array().unwrap().iter().map(|o| o["outcome"].clone()).collect();
-    assert_eq!(outcomes, ["duplicate", "rejected", "rejected", "duplicate", "duplicate"]);
-    assert!(answer["outcomes"][0]["reason"].as_str().unwrap().contains("1000001 bytes"));
-    assert!(answer["outcomes"][1]["reason"].as_str().unwrap().contains("is gone"));
+    let outcomes: Vec<_> = answer["outcomes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| o["outcome"].clone())
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            "duplicate",
+            "rejected",
+            "rejected",
+            "duplicate",
+            "duplicate"
+        ]
+    );
+    assert!(
+        answer["outcomes"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("1000001 bytes")
+    );
+    assert!(
+        answer["outcomes"][1]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("is gone")
+    );
 
     // A malformed record and a bucket that does not exist fail the invocation, after the rest.
-    let put = stack.s3.put_object().bucket(BUCKET).key("new.jpg").body(moth().into());
+    let put = stack
+        .s3
+        .put_object()
+        .bucket(BUCKET)
+        .key("new.jpg")
+        .body(moth().into());
     let new = put.send().await.unwrap().version_id.unwrap();
     let records = event["Records"].as_array_mut().unwrap();
     records.truncate(1);
     records.push(json!({"eventName": "ObjectCreated:Put"}));
-    records.extend(support::event(&[("no-such-bucket", "a.jpg", None), (BUCKET, "new.jpg", Some(&new))])["Records"].as_array().unwrap().clone());
+    records.extend(
+        support::event(&[
+            ("no-such-bucket", "a.jpg", None),
+            (BUCKET, "new.jpg", Some(&new)),
+        ])["Records"]
+            .as_array()
+            .unwrap()
+            .clone(),
+    );
     let error = stack.invoke(&event).await.unwrap_err();
     assert_eq!(error["errorType"], "Retryable");
     let message = error["errorMessage"].as_str().unwrap();
     assert!(message.contains("2 of 4 records failed"), "{message}");
-    assert!(message.contains("record 1 of the event is malformed"), "{message}");
+    assert!(
+        message.contains("record 1 of the event is malformed"),
+        "{message}"
+    );
     assert!(message.contains("s3://no-such-bucket/a.jpg"), "{message}");
-    let known = stack.invoke(&support::event(&[(BUCKET, "new.jpg", Some(&new))])).await.unwrap();
+    let known = stack
+        .invoke(&support::event(&[(BUCKET, "new.jpg", Some(&new))]))
+        .await
+        .unwrap();
     assert_eq!(outcome(&known)["outcome"], "duplicate");
     stack.local.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Every good test image against the reference way: Pillow and TensorFlow, by `tests/golden.py`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
 
 use moth_classifier::{
@@ -12,7 +14,10 @@ use moth_classifier::{
 };
 use serde::Deserialize;
 
-const LIMITS: Limits = Limits { bytes: u64::MAX, pixels: 50_000_000 };
+const LIMITS: Limits = Limits {
+    bytes: u64::MAX,
+    pixels: 50_000_000,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,8 +38,10 @@ fn root() -> &'static Path {
 }
 
 fn files(folder: &str) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -42,7 +49,8 @@ fn files(folder: &str) -> Vec<PathBuf> {
 #[test]
 fn probabilities_are_tensorflows() {
     let golden: Golden =
-        serde_json::from_str(&fs::read_to_string(root().join("tests/golden.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(root().join("tests/golden.json")).unwrap())
+            .unwrap();
     let classifier = Classifier::load(&root().join("model")).unwrap();
     assert_eq!(
         classifier.manifest().sha256,
@@ -52,17 +60,32 @@ fn probabilities_are_tensorflows() {
     let mut largest = 0f32;
     for file in files("test_images/good") {
         let name = file.file_name().unwrap().to_str().unwrap();
-        let expected = golden.images.get(name).unwrap_or_else(|| panic!("no golden for {name}"));
+        let expected = golden
+            .images
+            .get(name)
+            .unwrap_or_else(|| panic!("no golden for {name}"));
         let bytes = fs::read(&file).unwrap();
-        let probabilities = pipeline::classify(&classifier, &bytes, LIMITS).unwrap().probabilities;
+        let probabilities = pipeline::classify(&classifier, &bytes, LIMITS)
+            .unwrap()
+            .probabilities;
         for (label, probability) in probabilities.iter() {
             let difference = (probability - expected.probabilities[label.as_str()]).abs();
-            assert!(difference <= 0.02, "{name}: {label} differs by {difference}");
+            assert!(
+                difference <= 0.02,
+                "{name}: {label} differs by {difference}"
+            );
             largest = largest.max(difference);
         }
-        assert_eq!(probabilities.top().0.as_str(), expected.class_name, "{name}");
+        assert_eq!(
+            probabilities.top().0.as_str(),
+            expected.class_name,
+            "{name}"
+        );
     }
-    println!("{} images, largest difference {largest:.5}", golden.images.len());
+    println!(
+        "{} images, largest difference {largest:.5}",
+        golden.images.len()
+    );
 }
 
 #[test]
@@ -72,12 +95,21 @@ fn resizing_is_pillows() {
         let name = expected.file_stem().unwrap().to_str().unwrap();
         let bytes = fs::read(root().join("test_images/good").join(name)).unwrap();
         let picture = decode(&bytes, LIMITS).unwrap();
-        let input = Classifier::load(&root().join("model")).unwrap().manifest().input.clone();
+        let input = Classifier::load(&root().join("model"))
+            .unwrap()
+            .manifest()
+            .input
+            .clone();
         let ours = resize(&picture, &input, Resize::Bicubic);
-        let pillows = decode(&fs::read(&expected).unwrap(), LIMITS).unwrap().pixels;
+        let pillows = decode(&fs::read(&expected).unwrap(), LIMITS)
+            .unwrap()
+            .pixels;
         assert_eq!(ours.dimensions(), pillows.dimensions());
-        let differences: Vec<u8> =
-            ours.iter().zip(pillows.iter()).map(|(a, b)| a.abs_diff(*b)).collect();
+        let differences: Vec<u8> = ours
+            .iter()
+            .zip(pillows.iter())
+            .map(|(a, b)| a.abs_diff(*b))
+            .collect();
         let largest = differences.iter().max().unwrap();
         let mean =
             differences.iter().map(|&d| f64::from(d)).sum::<f64>() / differences.len() as f64;

@@ -491,6 +491,7 @@ async fn copies_and_batch_deletion() {
 async fn multipart_uploads() {
     let folder = TempDir::new().unwrap();
     let mut server = Server::with_bucket(&folder, true).await;
+    let client = server.client.clone();
     let bytes = noise(11 * MIB);
     let pieces = [
         &bytes[..5 * MIB],
@@ -498,13 +499,13 @@ async fn multipart_uploads() {
         &bytes[10 * MIB..],
     ];
     let create = || {
-        let create = server.client.create_multipart_upload().bucket(BUCKET);
+        let create = client.create_multipart_upload().bucket(BUCKET);
         create.key("big.jpg").content_type("image/jpeg")
     };
     let upload = create().send().await.unwrap().upload_id.unwrap();
     let mut parts = Vec::new();
     for (number, piece) in (1..).zip(pieces) {
-        let part = server.client.upload_part().bucket(BUCKET).key("big.jpg");
+        let part = client.upload_part().bucket(BUCKET).key("big.jpg");
         let part = part.upload_id(&upload).part_number(number);
         let part = part
             .body(ByteStream::from(piece.to_vec()))
@@ -514,17 +515,17 @@ async fn multipart_uploads() {
         let completed = CompletedPart::builder().part_number(number);
         parts.push(completed.set_e_tag(part.e_tag).build());
     }
-    let listed = server.client.list_parts().bucket(BUCKET).key("big.jpg");
+    let listed = client.list_parts().bucket(BUCKET).key("big.jpg");
     let listed = listed.upload_id(&upload).send().await.unwrap();
     assert_eq!(listed.parts().len(), 3);
-    let uploads = server.client.list_multipart_uploads().bucket(BUCKET);
+    let uploads = client.list_multipart_uploads().bucket(BUCKET);
     let uploads = uploads.send().await.unwrap();
     assert_eq!(uploads.uploads()[0].upload_id(), Some(upload.as_str()));
     assert!(server.keys().await.is_empty());
 
     let complete = |parts: Vec<CompletedPart>| {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
-        let complete = server.client.complete_multipart_upload().bucket(BUCKET);
+        let complete = client.complete_multipart_upload().bucket(BUCKET);
         let complete = complete.key("big.jpg").upload_id(&upload);
         complete.multipart_upload(parts.build()).send()
     };
@@ -568,7 +569,7 @@ async fn multipart_uploads() {
     }
     let complete = |parts: &[CompletedPart]| {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec()));
-        let complete = server.client.complete_multipart_upload().bucket(BUCKET);
+        let complete = client.complete_multipart_upload().bucket(BUCKET);
         let complete = complete.key("big.jpg").upload_id(&upload);
         complete.multipart_upload(parts.build()).send()
     };
@@ -579,13 +580,13 @@ async fn multipart_uploads() {
     assert_eq!(server.get("big.jpg", None).await, bytes[10..20]);
 
     let upload = create().send().await.unwrap().upload_id.unwrap();
-    let part = server.client.upload_part().bucket(BUCKET).key("big.jpg");
+    let part = client.upload_part().bucket(BUCKET).key("big.jpg");
     let part = part.upload_id(&upload).part_number(1);
     part.body(ByteStream::from_static(b"x"))
         .send()
         .await
         .unwrap();
-    let abort = server.client.abort_multipart_upload().bucket(BUCKET);
+    let abort = client.abort_multipart_upload().bucket(BUCKET);
     abort
         .key("big.jpg")
         .upload_id(&upload)

@@ -46,8 +46,10 @@ pub(super) fn run(pictures: &Pictures) -> anyhow::Result<ExitCode> {
     let config = config()?;
     let files = files::find(&pictures.paths)?;
     let classifier = Classifier::load(&config.model_dir)?;
-    let paths: Vec<String> =
-        files.iter().map(|file| file.path.to_string_lossy().into_owned()).collect();
+    let paths: Vec<String> = files
+        .iter()
+        .map(|file| file.path.to_string_lossy().into_owned())
+        .collect();
     let table = match pictures.json {
         true => None,
         false => Some(Table::new(columns(&paths, &classifier), files.len())?),
@@ -65,7 +67,11 @@ pub(super) fn run(pictures: &Pictures) -> anyhow::Result<ExitCode> {
     if let Some(table) = table {
         table.finish();
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Classifies `files` on all CPUs and hands each answer, with its milliseconds, to `show`, in order.
@@ -76,7 +82,9 @@ fn in_order(
     mut show: impl FnMut(usize, Answer, f64) -> io::Result<()>,
 ) -> io::Result<()> {
     let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(files.len());
     // One answer waits for each thread, so that none runs far ahead of a slow reader.
     let (sender, answers) = mpsc::sync_channel(threads);
     thread::scope(|scope| {
@@ -112,17 +120,28 @@ fn in_order(
 
 fn classify(file: &File, classifier: &Classifier, limits: Limits) -> Answer {
     let text = |error: &(dyn std::error::Error + 'static)| chain(error);
-    let bytes = fs::metadata(&file.path).map_err(|error| text(&error))?.len();
+    let bytes = fs::metadata(&file.path)
+        .map_err(|error| text(&error))?
+        .len();
     if bytes > limits.bytes {
-        return Err(Rejection::TooManyBytes { bytes, limit: limits.bytes }.to_string());
+        return Err(Rejection::TooManyBytes {
+            bytes,
+            limit: limits.bytes,
+        }
+        .to_string());
     }
     let bytes = fs::read(&file.path).map_err(|error| text(&error))?;
-    let classified = pipeline::classify(classifier, &bytes, limits).map_err(|error| text(&error))?;
+    let classified =
+        pipeline::classify(classifier, &bytes, limits).map_err(|error| text(&error))?;
     Ok(classified.probabilities)
 }
 
 fn columns(paths: &[String], classifier: &Classifier) -> Vec<Column> {
-    let labels = classifier.manifest().labels.iter().map(|label| label.as_str());
+    let labels = classifier
+        .manifest()
+        .labels
+        .iter()
+        .map(|label| label.as_str());
     vec![
         Column::names("file", paths.iter().map(String::as_str)),
         Column::names("class", labels),
@@ -147,7 +166,9 @@ fn line(path: &str, answer: &Answer) -> io::Result<()> {
     let line = match answer {
         Ok(probabilities) => {
             let (label, probability) = probabilities.top();
-            let all = probabilities.iter().map(|(label, value)| (label.as_str(), value));
+            let all = probabilities
+                .iter()
+                .map(|(label, value)| (label.as_str(), value));
             Line {
                 path,
                 class_name: Some(label.as_str()),

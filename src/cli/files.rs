@@ -20,11 +20,16 @@ pub(super) struct File {
 pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     for root in paths {
-        let entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
+        let entries = WalkDir::new(root)
+            .follow_links(true)
+            .sort_by_file_name()
+            .into_iter();
         for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
             // walkdir's own message names the path.
             let entry = entry.map_err(|error| match (error.path(), error.io_error()) {
-                (Some(path), Some(source)) => anyhow::anyhow!("cannot read {}: {source}", path.display()),
+                (Some(path), Some(source)) => {
+                    anyhow::anyhow!("cannot read {}: {source}", path.display())
+                }
                 _ => error.into(),
             })?;
             if entry.file_type().is_dir() {
@@ -35,8 +40,12 @@ pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
                 true => entry.file_name().as_ref(),
                 false => below,
             };
-            let key = key(relative).with_context(|| format!("{:?} is not valid UTF-8", entry.path()))?;
-            files.push(File { path: entry.into_path(), key });
+            let key =
+                key(relative).with_context(|| format!("{:?} is not valid UTF-8", entry.path()))?;
+            files.push(File {
+                path: entry.into_path(),
+                key,
+            });
         }
     }
     anyhow::ensure!(!files.is_empty(), "no files in {}", display(paths));
@@ -53,6 +62,9 @@ fn key(relative: &Path) -> Option<String> {
 }
 
 fn display(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     paths.join(", ")
 }

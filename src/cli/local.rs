@@ -69,12 +69,14 @@ struct Response {
 
 /// S3's port with --serve, where none is given.
 const PORT: u16 = 9000;
+/// s3s logs every refused request as an error, and a refusal is an answer.
+const LOG_LEVELS: &str = "error,s3s=off";
 /// Objects put, for each process of the function, before their outcomes are there: enough that none
 /// waits for the next, few enough that uploads and outcomes go hand in hand.
 const AHEAD: usize = 4;
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let levels = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".into());
+    let levels = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_LEVELS.into());
     tracing_subscriber::registry()
         .with(levels.parse::<Targets>().context("RUST_LOG")?)
         .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
@@ -85,14 +87,19 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         paths => files::find(paths)?,
     };
     check_model(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(arguments, config, files))
 }
 
 /// The function would say the same, but in its log.
 fn check_model(config: &Config) -> anyhow::Result<()> {
     let manifest = Manifest::read(&config.model_dir)?;
-    Ok(classifier::check_hash(&config.model_dir.join(&manifest.file), &manifest.sha256)?)
+    Ok(classifier::check_hash(
+        &config.model_dir.join(&manifest.file),
+        &manifest.sha256,
+    )?)
 }
 
 async fn serve(
@@ -108,15 +115,25 @@ async fn serve(
             (std::path::absolute(folder)?, None)
         }
         None => {
-            let temporary = tempfile::Builder::new().prefix("moth-classifier-").tempdir()?;
+            let temporary = tempfile::Builder::new()
+                .prefix("moth-classifier-")
+                .tempdir()?;
             (temporary.path().to_owned(), Some(temporary))
         }
     };
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let concurrency = arguments.concurrency.map_or(cpus, usize::from);
-    let port = arguments.port.unwrap_or(if arguments.serve { PORT } else { 0 });
+    let port = arguments
+        .port
+        .unwrap_or(if arguments.serve { PORT } else { 0 });
     let bootstrap = std::env::current_exe().context("cannot find this binary")?;
-    let settings = Settings { config, folder, port, concurrency, bootstrap };
+    let settings = Settings {
+        config,
+        folder,
+        port,
+        concurrency,
+        bootstrap,
+    };
     let (local, events) = Local::start(settings).await?;
     if arguments.serve {
         print_endpoints(&local, arguments.json)?;
@@ -200,7 +217,9 @@ fn upload(
     tokio::spawn(async move {
         for file in files {
             // The gate is never closed.
-            let Ok(permit) = gate.acquire().await else { return };
+            let Ok(permit) = gate.acquire().await else {
+                return;
+            };
             permit.forget();
             let (client, sender) = (client.clone(), sender.clone());
             tokio::spawn(async move { sender.send(put(&client, file).await) });
@@ -210,12 +229,23 @@ fn upload(
 }
 
 async fn put(client: &aws_sdk_s3::Client, file: File) -> Upload {
-    let mut object = ObjectVersion { bucket: BUCKET.into(), key: file.key, version: None };
+    let mut object = ObjectVersion {
+        bucket: BUCKET.into(),
+        key: file.key,
+        version: None,
+    };
     let body = match ByteStream::from_path(&file.path).await {
         Ok(body) => body,
         Err(error) => return Err((object, format!("cannot read the file: {}", chain(&error)))),
     };
-    match client.put_object().bucket(BUCKET).key(&object.key).body(body).send().await {
+    match client
+        .put_object()
+        .bucket(BUCKET)
+        .key(&object.key)
+        .body(body)
+        .send()
+        .await
+    {
         Ok(put) => {
             object.version = put.version_id.and_then(VersionId::new);
             Ok(object)
@@ -227,7 +257,9 @@ async fn put(client: &aws_sdk_s3::Client, file: File) -> Upload {
 /// The outcome of each object of an event.
 fn reports(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Report)>> {
     let objects = event::parse(&delivery.event)?.into_iter();
-    let objects = objects.map(|created| Ok(created?.object)).collect::<anyhow::Result<Vec<_>>>()?;
+    let objects = objects
+        .map(|created| Ok(created?.object))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(match delivery.answer {
         Ok(answer) => {
             let Response { outcomes } = serde_json::from_value(answer)?;
@@ -266,7 +298,11 @@ impl Show {
             true => None,
             false => Some(Table::new(columns, files.len())?),
         };
-        Ok(Self { table, tally: BTreeMap::new(), counts: BTreeMap::new() })
+        Ok(Self {
+            table,
+            tally: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        })
     }
 
     fn report(&mut self, report: &Report) -> io::Result<()> {
@@ -274,7 +310,10 @@ impl Show {
         if let (Some(date), Some(class), Some(count)) =
             (&report.date, &report.class_name, report.count)
         {
-            let last = self.counts.entry((date.clone(), class.clone())).or_default();
+            let last = self
+                .counts
+                .entry((date.clone(), class.clone()))
+                .or_default();
             *last = count.max(*last);
         }
         let Some(table) = &self.table else {
@@ -287,22 +326,38 @@ impl Show {
             report.outcome.as_str(),
             &report.key,
             &text(&report.class_name),
-            &report.probability.map(|probability| format!("{probability:.3}")).unwrap_or_default(),
+            &report
+                .probability
+                .map(|probability| format!("{probability:.3}"))
+                .unwrap_or_default(),
             &text(&report.date),
-            &report.count.map(|count| count.to_string()).unwrap_or_default(),
+            &report
+                .count
+                .map(|count| count.to_string())
+                .unwrap_or_default(),
             &text(&report.reason),
         ])
     }
 
     fn summary(&self, elapsed: Duration) -> io::Result<()> {
-        let Some(table) = &self.table else { return Ok(()) };
+        let Some(table) = &self.table else {
+            return Ok(());
+        };
         table.finish();
         let mut stdout = io::stdout().lock();
         let total: usize = self.tally.values().sum();
-        let tally: Vec<String> = self.tally.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        let tally: Vec<String> = self
+            .tally
+            .iter()
+            .map(|(word, n)| format!("{n} {word}"))
+            .collect();
         let seconds = elapsed.as_secs_f64();
         let pace = total as f64 / seconds;
-        writeln!(stdout, "\n{} in {seconds:.1} s, {pace:.1} a second", tally.join(", "))?;
+        writeln!(
+            stdout,
+            "\n{} in {seconds:.1} s, {pace:.1} a second",
+            tally.join(", ")
+        )?;
         for ((date, class), count) in &self.counts {
             writeln!(stdout, "{date}  {class}: {count}")?;
         }
@@ -320,8 +375,11 @@ impl Show {
 /// What a person can try while it runs; on standard error where standard output is for a program.
 fn print_endpoints(local: &Local, json: bool) -> io::Result<()> {
     let endpoints = local.endpoints();
-    let (s3, dynamodb, lambda) =
-        (url(endpoints.s3), url(endpoints.dynamodb), url(endpoints.lambda));
+    let (s3, dynamodb, lambda) = (
+        url(endpoints.s3),
+        url(endpoints.dynamodb),
+        url(endpoints.lambda),
+    );
     let (id, secret) = CREDENTIALS;
     let text = format!(
         "S3        {s3}  bucket {BUCKET}

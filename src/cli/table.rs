@@ -27,17 +27,27 @@ const MAX_NAME: usize = 60;
 
 impl Column {
     pub(super) fn left(head: &'static str, width: usize) -> Self {
-        Self { head, width: width.max(head.len()), align: Align::Left }
+        Self {
+            head,
+            width: width.max(head.len()),
+            align: Align::Left,
+        }
     }
 
     pub(super) fn right(head: &'static str, width: usize) -> Self {
-        Self { align: Align::Right, ..Self::left(head, width) }
+        Self {
+            align: Align::Right,
+            ..Self::left(head, width)
+        }
     }
 
     /// A column for names such as `names`.
     pub(super) fn names<'a>(head: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| Escaped(name).to_string().width()).max();
-        Self { align: Align::Name, ..Self::left(head, width.unwrap_or(0).min(MAX_NAME)) }
+        Self {
+            align: Align::Name,
+            ..Self::left(head, width.unwrap_or(0).min(MAX_NAME))
+        }
     }
 }
 
@@ -50,7 +60,10 @@ pub(super) struct Table {
 impl Table {
     /// A table whose rows are `total` in the end.
     pub(super) fn new(columns: Vec<Column>, total: usize) -> io::Result<Self> {
-        let table = Self { columns, bar: progress(total) };
+        let table = Self {
+            columns,
+            bar: progress(total),
+        };
         let heads: Vec<&str> = table.columns.iter().map(|column| column.head).collect();
         table.write(&heads)?;
         Ok(table)
@@ -69,10 +82,15 @@ impl Table {
     }
 
     fn write(&self, cells: &[&str]) -> io::Result<()> {
-        let cells: Vec<String> =
-            self.columns.iter().zip(cells).map(|(column, cell)| pad(column, cell)).collect();
+        let cells: Vec<String> = self
+            .columns
+            .iter()
+            .zip(cells)
+            .map(|(column, cell)| pad(column, cell))
+            .collect();
         let line = cells.join("  ");
-        self.bar.suspend(|| writeln!(io::stdout(), "{}", line.trim_end()))
+        self.bar
+            .suspend(|| writeln!(io::stdout(), "{}", line.trim_end()))
     }
 }
 
@@ -95,7 +113,11 @@ fn pad(column: &Column, cell: &str) -> String {
         cell = shorten(&cell, column.width);
     }
     let space = " ".repeat(column.width.saturating_sub(cell.width()));
-    if column.align == Align::Right { space + &cell } else { cell + &space }
+    if column.align == Align::Right {
+        space + &cell
+    } else {
+        cell + &space
+    }
 }
 
 /// `text`, or its end after `…` where it is wider than `width`.

@@ -18,9 +18,14 @@ use crate::{
 
 /// Opens the tables kept in `folder`.
 pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
-    let failed = |reason: String| LocalError::Tables { folder: folder.into(), reason };
+    let failed = |reason: String| LocalError::Tables {
+        folder: folder.into(),
+        reason,
+    };
     let path = folder.join("tables.sqlite");
-    let path = path.to_str().ok_or_else(|| failed("the path is not valid UTF-8".into()))?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| failed("the path is not valid UTF-8".into()))?;
     Database::new(path).map_err(|error| failed(error.to_string()))
 }
 
@@ -37,21 +42,28 @@ pub(super) async fn serve(
 
 /// Makes the tables that `config` names, where they are missing.
 pub(super) async fn create_tables(client: &Client, config: &Config) -> Result<(), String> {
-    let predictions = [(PREDICTION_DATE, KeyType::Hash), (CLASS_PREDICTION_ID, KeyType::Range)];
+    let predictions = [
+        (PREDICTION_DATE, KeyType::Hash),
+        (CLASS_PREDICTION_ID, KeyType::Range),
+    ];
     create_table(client, &config.predictions_table, &predictions).await?;
     create_table(client, &config.ledger_table, &[(LEDGER_KEY, KeyType::Hash)]).await
 }
 
 async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), String> {
-    let mut request =
-        client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+    let mut request = client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest);
     for (attribute, kind) in keys {
         let definition = AttributeDefinition::builder()
             .attribute_name(*attribute)
             .attribute_type(ScalarAttributeType::S)
             .build();
-        let element =
-            KeySchemaElement::builder().attribute_name(*attribute).key_type(kind.clone()).build();
+        let element = KeySchemaElement::builder()
+            .attribute_name(*attribute)
+            .key_type(kind.clone())
+            .build();
         request = request
             .attribute_definitions(definition.map_err(|error| error.to_string())?)
             .key_schema(element.map_err(|error| error.to_string())?);
@@ -59,7 +71,9 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
     match request.send().await {
         Ok(_) => Ok(()),
         Err(error)
-            if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) =>
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_in_use_exception()) =>
         {
             Ok(())
         }

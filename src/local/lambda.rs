@@ -65,16 +65,34 @@ impl Lambda {
     pub(super) fn new() -> (Self, Queue) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let back = sender.downgrade();
-        let lambda = Self { queue: Arc::new(std::sync::Mutex::new(Some(sender))) };
-        (lambda, Queue { waiting: Arc::new(Mutex::new(receiver)), back })
+        let lambda = Self {
+            queue: Arc::new(std::sync::Mutex::new(Some(sender))),
+        };
+        (
+            lambda,
+            Queue {
+                waiting: Arc::new(Mutex::new(receiver)),
+                back,
+            },
+        )
     }
 
     /// Invokes the function and waits for its answer; `None` where Lambda is closed first.
     async fn invoke(&self, request_id: Uuid, payload: Bytes) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
         {
-            let queue = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            queue.as_ref()?.send(Invocation { request_id, payload, reply }).ok()?;
+            let queue = self
+                .queue
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            queue
+                .as_ref()?
+                .send(Invocation {
+                    request_id,
+                    payload,
+                    reply,
+                })
+                .ok()?;
         }
         answer.await.ok()
     }
@@ -91,10 +109,15 @@ impl Lambda {
         for _ in 0..ATTEMPTS {
             match self.invoke(request_id, payload.clone()).await? {
                 Ok(answer) => {
-                    return Some(serde_json::from_slice(&answer).map_err(|error| error.to_string()));
+                    return Some(
+                        serde_json::from_slice(&answer).map_err(|error| error.to_string()),
+                    );
                 }
                 Err(failure) => {
-                    error = failure["errorMessage"].as_str().unwrap_or_default().to_owned();
+                    error = failure["errorMessage"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned();
                 }
             }
         }
@@ -103,7 +126,10 @@ impl Lambda {
 
     /// Takes no more invocations.
     pub(super) fn close(&self) {
-        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        self.queue
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
     }
 }
 
@@ -117,7 +143,10 @@ pub(super) async fn serve(
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD))
         .with_state(lambda);
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+    {
         tracing::error!(%error, "the embedded Lambda stopped");
     }
 }
@@ -140,7 +169,10 @@ async fn invoke(
         let kind = [("x-amzn-errortype", "InvalidRequestContentException")];
         return (StatusCode::BAD_REQUEST, kind, Json(error)).into_response();
     }
-    match headers.get("x-amz-invocation-type").map(|kind| kind.as_bytes()) {
+    match headers
+        .get("x-amz-invocation-type")
+        .map(|kind| kind.as_bytes())
+    {
         Some(b"Event") => {
             tokio::spawn(async move { lambda.invoke_asynchronously(payload).await });
             StatusCode::ACCEPTED.into_response()
@@ -150,9 +182,11 @@ async fn invoke(
             let version = ("x-amz-executed-version", "$LATEST");
             match lambda.invoke(Uuid::new_v4(), payload).await {
                 Some(Ok(answer)) => ([version], answer).into_response(),
-                Some(Err(error)) => {
-                    ([version, ("x-amz-function-error", "Unhandled")], Json(error)).into_response()
-                }
+                Some(Err(error)) => (
+                    [version, ("x-amz-function-error", "Unhandled")],
+                    Json(error),
+                )
+                    .into_response(),
                 None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }

@@ -64,7 +64,10 @@ impl Function {
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
             // One vCPU's worth, as in the cloud.
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769".to_owned()),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{FUNCTION}")),
+            (
+                "AWS_LAMBDA_LOG_GROUP_NAME",
+                format!("/aws/lambda/{FUNCTION}"),
+            ),
             ("AWS_LAMBDA_LOG_STREAM_NAME", "local".to_owned()),
             ("PREDICTIONS_TABLE", config.predictions_table.clone()),
             ("LEDGER_TABLE", config.ledger_table.clone()),
@@ -83,11 +86,23 @@ impl Function {
     /// Starts the process with the environment that Lambda gives it, and no more of ours than what
     /// helps to find a fault.
     fn start(&self, runtime_api: String) -> io::Result<Child> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let ours = ["PATH", "RUST_BACKTRACE", "RUST_LOG", "SSL_CERT_FILE", "TMPDIR"];
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let ours = [
+            "PATH",
+            "RUST_BACKTRACE",
+            "RUST_LOG",
+            "SSL_CERT_FILE",
+            "TMPDIR",
+        ];
         Command::new(&self.bootstrap)
             .env_clear()
-            .envs(ours.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(
+                ours.into_iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("MODEL_DIR", &self.model_dir)
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
@@ -104,7 +119,10 @@ impl Function {
         let last = File::open(&self.log).and_then(io::read_to_string).ok();
         let last = last.as_deref().and_then(|log| log.lines().last());
         let line = last.and_then(|line| serde_json::from_str::<Value>(line).ok());
-        let said = line.as_ref().and_then(|line| line["reason"].as_str()).or(last);
+        let said = line
+            .as_ref()
+            .and_then(|line| line["reason"].as_str())
+            .or(last);
         LocalError::Function {
             reason: said.map_or(reason, ToOwned::to_owned),
             log: self.log.clone(),
@@ -227,7 +245,10 @@ impl Process {
     fn router(self) -> Router {
         Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_ANSWER))
@@ -245,7 +266,8 @@ impl Process {
             }
             other => {
                 *slot = other;
-                let error = json!({"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"});
+                let error =
+                    json!({"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"});
                 (StatusCode::BAD_REQUEST, axum::Json(error)).into_response()
             }
         }
@@ -258,7 +280,10 @@ async fn next(State(process): State<Process>) -> Response {
         return std::future::pending().await; // closed: the process is about to be ended
     };
     let head = [
-        ("lambda-runtime-aws-request-id", invocation.request_id.to_string()),
+        (
+            "lambda-runtime-aws-request-id",
+            invocation.request_id.to_string(),
+        ),
         ("lambda-runtime-deadline-ms", deadline_ms().to_string()),
         (
             "lambda-runtime-invoked-function-arn",
@@ -273,7 +298,10 @@ async fn next(State(process): State<Process>) -> Response {
     }
     *slot = Slot::Busy(invocation);
     drop(slot);
-    process.0.deadline.send_replace(Some(Instant::now() + TIMEOUT));
+    process
+        .0
+        .deadline
+        .send_replace(Some(Instant::now() + TIMEOUT));
     (head, payload).into_response()
 }
 
@@ -286,7 +314,8 @@ async fn response(
 }
 
 async fn error(State(process): State<Process>, Path(id): Path<String>, body: Bytes) -> Response {
-    let error = serde_json::from_slice(&body).unwrap_or_else(|_| json!({"errorMessage": "unknown"}));
+    let error =
+        serde_json::from_slice(&body).unwrap_or_else(|_| json!({"errorMessage": "unknown"}));
     process.answer(&id, Err(error))
 }
 
@@ -297,7 +326,10 @@ async fn init_error() -> StatusCode {
 
 fn deadline_ms() -> u128 {
     let deadline = SystemTime::now() + TIMEOUT;
-    deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+    deadline
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis()
 }
 
 fn how_it_ended(status: ExitStatus) -> String {

@@ -1,6 +1,10 @@
 //! The embedded services with the real binary as the function, and the calls that tests make.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, time::Duration};
 
@@ -18,7 +22,9 @@ pub type Item = HashMap<String, AttributeValue>;
 
 /// A file of `test_images`.
 pub fn test_image(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("test_images").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("test_images")
+        .join(name)
 }
 
 /// Bytes of one drawn moth, a JPEG.
@@ -63,12 +69,23 @@ impl Stack {
         };
         let (local, events) = Local::start(settings).await.unwrap();
         let (s3, dynamodb) = local.clients();
-        Self { local, events, s3, dynamodb, _folder: folder }
+        Self {
+            local,
+            events,
+            s3,
+            dynamodb,
+            _folder: folder,
+        }
     }
 
     /// Puts an object, and gives its version id and what became of its event.
     pub async fn put(&mut self, key: &str, bytes: Vec<u8>) -> (String, Delivery) {
-        let put = self.s3.put_object().bucket(local::BUCKET).key(key).body(bytes.into());
+        let put = self
+            .s3
+            .put_object()
+            .bucket(local::BUCKET)
+            .key(key)
+            .body(bytes.into());
         let version = put.send().await.unwrap().version_id.unwrap();
         (version, self.delivery().await)
     }
@@ -115,7 +132,13 @@ impl Stack {
 
     async fn scan(&self, table: &str) -> Vec<Item> {
         let pages = self.dynamodb.scan().table_name(table).consistent_read(true);
-        pages.into_paginator().items().send().collect::<Result<_, _>>().await.unwrap()
+        pages
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<_, _>>()
+            .await
+            .unwrap()
     }
 }
 
@@ -154,6 +177,10 @@ pub fn number(item: &Item, attribute: &str) -> f64 {
 
 /// The one outcome in the answer to an event of one object.
 pub fn outcome(answer: &Value) -> &Value {
-    assert_eq!(answer["outcomes"].as_array().map(Vec::len), Some(1), "{answer}");
+    assert_eq!(
+        answer["outcomes"].as_array().map(Vec::len),
+        Some(1),
+        "{answer}"
+    );
     &answer["outcomes"][0]
 }

@@ -30,7 +30,7 @@ pub(super) enum After {
 }
 
 pub(super) enum Entry {
-    Version(Version),
+    Version(Box<Version>),
     CommonPrefix(String),
 }
 
@@ -135,7 +135,7 @@ impl Store {
                     return Ok(page);
                 }
                 let Some(common) = query.common_prefix(&version.key) else {
-                    page.entries.push(Entry::Version(version));
+                    page.entries.push(Entry::Version(Box::new(version)));
                     continue;
                 };
                 page.entries.push(Entry::CommonPrefix(common.to_owned()));

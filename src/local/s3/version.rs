@@ -97,8 +97,6 @@ pub(super) struct Headers {
 /// One version of an object, or a delete marker.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
-    /// Grows with every write to the store; the largest of a key is its latest version.
-    pub(super) sequence: i64,
     pub(super) key: String,
     pub(super) id: VersionId,
     /// When the write was done, in whole seconds since the epoch: S3 shows no more.
@@ -122,31 +120,30 @@ pub(super) struct Content {
 
 impl Version {
     /// The columns [`Version::from_row`] reads, of a table named `version`.
-    pub(super) const COLUMNS: &str = "sequence, key, version_id, modified, blob, size, etag, checksum, headers,
+    pub(super) const COLUMNS: &str = "key, version_id, modified, blob, size, etag, checksum, headers,
         sequence = (SELECT max(sequence) FROM version AS newest
                     WHERE newest.bucket = version.bucket AND newest.key = version.key) AS is_latest";
 
     pub(super) fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
-        let content = match row.get::<_, Option<String>>(4)? {
+        let content = match row.get::<_, Option<String>>(3)? {
             None => None,
             Some(blob) => Some(Content {
                 blob,
-                size: row.get(5)?,
-                etag: row.get(6)?,
+                size: row.get(4)?,
+                etag: row.get(5)?,
                 checksum: serde_json::from_str(
-                    row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?,
+                    row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
                 )?,
                 headers: serde_json::from_str(
-                    row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?,
+                    row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?,
                 )?,
             }),
         };
         Ok(Self {
-            sequence: row.get(0)?,
-            key: row.get(1)?,
-            id: VersionId(row.get(2)?),
-            modified: row.get(3)?,
-            is_latest: row.get(9)?,
+            key: row.get(0)?,
+            id: VersionId(row.get(1)?),
+            modified: row.get(2)?,
+            is_latest: row.get(8)?,
             content,
         })
     }

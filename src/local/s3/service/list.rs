@@ -49,7 +49,7 @@ fn split(
             }),
             Entry::Version(mut version) => {
                 let content = version.content.take();
-                versions.push((version, content));
+                versions.push((*version, content));
             }
         }
     }

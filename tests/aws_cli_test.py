@@ -1,0 +1,122 @@
+"""The stock AWS CLI against `local --serve`, as the README shows it."""
+
+import decimal
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = ROOT / "test_images/good/faw.jpg"
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    """A function that runs one AWS CLI command against the served endpoints and gives its JSON."""
+    binary = os.environ.get("CLASSIFIER_BIN")
+    assert binary, "set CLASSIFIER_BIN to the classifier's binary"
+    port = three_free_ports()
+    served = subprocess.Popen(
+        [binary, "local", "--serve", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    printed = "".join(iter(served.stdout.readline, "Ctrl-C stops it.\n"))
+    variables = re.search(r"^export (.*)$", printed, re.MULTILINE)[1]
+    environment = os.environ | dict(pair.split("=", 1) for pair in variables.split())
+    endpoints = dict(re.findall(r"^(S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
+
+    def run(service: str, *arguments: str) -> dict | None:
+        endpoint = endpoints[{"s3": "S3", "s3api": "S3", "dynamodb": "DynamoDB", "lambda": "Lambda"}[service]]
+        command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
+        done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.startswith("{") else None
+
+    yield run
+    served.send_signal(signal.SIGINT)
+    assert served.wait(timeout=30) == 0
+
+
+def three_free_ports() -> int:
+    for port in range(19500, 19900, 3):
+        try:
+            for offset in range(3):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port + offset))
+            return port
+        except OSError:
+            continue
+    raise AssertionError("no three free ports in a row")
+
+
+def records(aws, key: str, count: int) -> list[dict]:
+    """The records of `key`, once there are `count`: asked for until then."""
+    give_up = time.monotonic() + 60
+    while True:
+        items = aws("dynamodb", "scan", "--table-name", "predictions", "--consistent-read")["Items"]
+        items = [item for item in items if item["ObjectKey"]["S"] == key]
+        if len(items) >= count or time.monotonic() > give_up:
+            return items
+
+
+def test_a_copied_photo_becomes_a_record_as_the_app_reads_it(aws):
+    aws("s3", "cp", str(PHOTO), "s3://moths/field 1/moth+1.jpg")
+    (record,) = records(aws, "field 1/moth+1.jpg", 1)
+    kinds = {name: next(iter(value)) for name, value in record.items()}
+    assert kinds == {
+        "PredictionDate": "S", "ClassPredictionID": "S", "ClassName": "S", "Count_ClassName": "N",
+        "CaptureTime": "S", "ImageURL_ClassName": "S", "ConfidenceScore": "S", "Probability": "N",
+        "Probabilities": "M", "Bucket": "S", "ObjectKey": "S", "VersionId": "S", "ModelVersion": "S",
+        "PredictedAt": "S",
+    }
+    value = {name: next(iter(value.values())) for name, value in record.items()}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", value["PredictionDate"])
+    assert re.fullmatch(value["ClassName"] + r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value["ClassPredictionID"])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", value["CaptureTime"])
+    assert value["Count_ClassName"] == "1"
+    assert value["ConfidenceScore"] == "{:2.0f}%".format(float(value["Probability"]) * 100)
+    assert value["ImageURL_ClassName"] == (
+        f"https://moths.s3.us-east-1.amazonaws.com/field%201/moth%2B1.jpg?versionId={value['VersionId']}"
+    )
+    total = sum(decimal.Decimal(p["N"]) for p in record["Probabilities"]["M"].values())
+    assert abs(total - 1) < decimal.Decimal("0.001")
+
+
+def test_the_same_key_again_is_a_second_version_and_a_second_record(aws):
+    for count in (1, 2):
+        aws("s3", "cp", str(PHOTO), "s3://moths/again.jpg")
+        assert len(records(aws, "again.jpg", count)) == count
+    versions = aws("s3api", "list-object-versions", "--bucket", "moths", "--prefix", "again.jpg")["Versions"]
+    assert {version["VersionId"] for version in versions} == {
+        record["VersionId"]["S"] for record in records(aws, "again.jpg", 2)
+    }
+
+
+def test_the_same_event_twice_is_one_record(aws, tmp_path):
+    aws("s3", "cp", str(PHOTO), "s3://moths/twice.jpg")
+    (record,) = records(aws, "twice.jpg", 1)
+    version = record["VersionId"]["S"]
+    event, answer = tmp_path / "event.json", tmp_path / "answer.json"
+    event.write_text(json.dumps({"Records": [{
+        "eventSource": "aws:s3", "awsRegion": "us-east-1", "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "moths"}, "object": {"key": "twice.jpg", "versionId": version}},
+    }]}))
+    for _ in range(2):
+        invoked = aws("lambda", "invoke", "--function-name", "moth-classifier",
+                      "--payload", f"fileb://{event}", str(answer))
+        assert invoked["StatusCode"] == 200 and "FunctionError" not in invoked
+        assert json.loads(answer.read_text())["outcomes"][0]["outcome"] == "duplicate"
+    assert len(records(aws, "twice.jpg", 1)) == 1
+
+
+def test_a_photo_of_twenty_megabytes_goes_up_in_parts(aws, tmp_path):
+    large = tmp_path / "large.jpg"
+    # What follows a JPEG's end does not matter to a decoder, as phones know.
+    large.write_bytes(PHOTO.read_bytes() + bytes(20_000_000))
+    aws("s3", "cp", str(large), "s3://moths/large.jpg")
+    assert len(records(aws, "large.jpg", 1)) == 1
