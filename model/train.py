@@ -77,7 +77,7 @@ def main() -> None:
 
     report = evaluate(model, test, labels, scheme) | {
         "labels": labels, "preprocess": scheme, "seed": arguments.seed, "trained_on": len(train[0]),
-        "source": str(arguments.images or "drawings"), "weights": str(arguments.resume or arguments.weights),
+        "source": str(arguments.images or "drawings"), "weights": arguments.resume.name if arguments.resume else arguments.weights,
         "stages": [f"{side}x{epochs:g}" for side, epochs in arguments.stages], "minutes": round(minutes, 1),
     }
     print_confusion(report)

@@ -17,6 +17,10 @@ use crate::{
     manifest::{Color, Input, Layout, Preprocess, Resize},
 };
 
+/// The most pixels between the two passes of a resize. A picture 65,535 pixels high, the most a JPEG
+/// can be, needs 14.7 million on its way to 224×224; a PNG of one column could ask for billions.
+const MAX_BETWEEN: u64 = 16 << 20;
+
 /// A decoded picture as it lies in the file, with the way it is to be turned.
 pub struct Picture {
     /// Pixels as stored.
@@ -164,23 +168,49 @@ pub fn tensor(picture: &Picture, input: &Input, preprocess: &Preprocess) -> Inpu
 
 /// Resizes as Pillow's `resize` does, within 2 levels, and turns upright.
 ///
-/// The filter is separable and symmetric, so that turning 224×224 pixels afterwards is the same as
-/// turning twelve million before.
+/// Pillow filters rows first and rounds to 8 bits before it filters columns; so does this, seen in the
+/// upright picture. The filter is symmetric: turning 224×224 pixels afterwards is the same as turning
+/// twelve million before.
+pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let is_turned = matches!(
+        picture.orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    );
+    let (width, height) = match is_turned {
+        true => (input.height, input.width),
+        false => (input.width, input.height),
+    };
+    let between = between(picture.pixels.dimensions(), (width, height), is_turned);
+    let half = scale(&picture.pixels, between, filter);
+    let mut upright = DynamicImage::ImageRgb8(scale(&half, (width, height), filter));
+    upright.apply_orientation(picture.orientation);
+    upright.into_rgb8()
+}
+
+/// The size between the two passes of a resize: Pillow's, unless it is over [`MAX_BETWEEN`].
+fn between(source: (u32, u32), target: (u32, u32), is_turned: bool) -> (u32, u32) {
+    let rows_first = (target.0, source.1);
+    let columns_first = (source.0, target.1);
+    let (pillows, other) = match is_turned {
+        true => (columns_first, rows_first),
+        false => (rows_first, columns_first),
+    };
+    match u64::from(pillows.0) * u64::from(pillows.1) <= MAX_BETWEEN {
+        true => pillows,
+        false => other,
+    }
+}
+
 #[expect(
     clippy::expect_used,
     reason = "an RgbImage holds 3 bytes a pixel, and no size is 0: `decode` and `Manifest` see to it"
 )]
-pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    let (width, height) = match picture.orientation {
-        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (input.height, input.width),
-        _ => (input.width, input.height),
-    };
+fn scale(pixels: &RgbImage, (width, height): (u32, u32), filter: Resize) -> RgbImage {
     let filter = match filter {
         Resize::Bicubic => FilterType::CatmullRom,
         Resize::Bilinear => FilterType::Bilinear,
     };
-    let pixels = &picture.pixels;
     let source = ImageRef::new(
         pixels.width(),
         pixels.height(),
@@ -193,10 +223,7 @@ pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
     Resizer::new()
         .resize(&source, &mut target, &options)
         .expect("both are U8x3");
-    let pixels = RgbImage::from_raw(width, height, target.into_vec()).expect("3 bytes a pixel");
-    let mut upright = DynamicImage::ImageRgb8(pixels);
-    upright.apply_orientation(picture.orientation);
-    upright.into_rgb8()
+    RgbImage::from_raw(width, height, target.into_vec()).expect("3 bytes a pixel")
 }
 
 fn normalize(pixels: &RgbImage, layout: Layout, preprocess: &Preprocess) -> InputTensor {
@@ -400,6 +427,17 @@ mod tests {
                 .max();
             assert!(difference <= Some(1), "orientation {exif}: {difference:?}");
         }
+    }
+
+    #[test]
+    fn the_passes_are_pillows_where_memory_allows() {
+        let target = (224, 224);
+        assert_eq!(between((4000, 3000), target, false), (224, 3000));
+        assert_eq!(between((4000, 3000), target, true), (4000, 224));
+        assert_eq!(between((1, 65_535), target, false), (224, 65_535));
+        // One column of 50 million pixels would become 11 billion.
+        assert_eq!(between((1, 50_000_000), target, false), (1, 224));
+        assert_eq!(between((50_000_000, 1), target, true), (224, 1));
     }
 
     #[test]

@@ -64,7 +64,7 @@ def classify_all(arguments: argparse.Namespace, manifest: dict) -> dict:
             if arguments.dump:
                 save(resized, arguments.dump / f"{path.name}.png")
             if path.name in RESIZED:
-                save(resized, resized_folder / f"{path.stem}.png")
+                save(resized, resized_folder / f"{path.name}.png")
             tensor = to_tensor(np.asarray(resized)[None], manifest["preprocess"], image["layout"])
             scores = probabilities(classifier(tensor), manifest["output"]["kind"])[0]
             found = dict(zip(manifest["labels"], (round(float(score), 6) for score in scores), strict=True))
