@@ -58,6 +58,7 @@ pub mod handler;
 pub mod ledger;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod logging;
 pub mod manifest;
 pub mod object;
 pub mod outcome;

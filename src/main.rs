@@ -2,8 +2,8 @@
 
 use std::{env, process::ExitCode};
 
-use moth_classifier::{cli, error::chain, handler};
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use moth_classifier::{cli, error::chain, handler, logging};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
@@ -20,7 +20,7 @@ fn function() -> ExitCode {
         .flatten_event(true)
         .with_span_list(false);
     tracing_subscriber::registry()
-        .with(log_levels("info"))
+        .with(logging::levels("info"))
         .with(lines)
         .init();
     let served = tokio::runtime::Builder::new_multi_thread()
@@ -35,12 +35,4 @@ fn function() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// RUST_LOG, as in `info,aws_config=debug`, or `default`.
-fn log_levels(default: &str) -> Targets {
-    let levels = env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
-    levels
-        .parse()
-        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO))
 }

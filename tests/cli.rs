@@ -1,5 +1,6 @@
 //! The command line, as a person and as a program use it.
 
+#![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

@@ -1,5 +1,6 @@
 //! The function, as the real binary behind a real Runtime API, S3 and DynamoDB.
 
+#![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

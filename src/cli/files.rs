@@ -8,6 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 /// A file, and its name relative to the path it was found under, with `/` between the parts.
 pub(super) struct File {
     pub(super) path: PathBuf,
+    #[cfg_attr(not(feature = "local"), expect(dead_code, reason = "`local` uploads"))]
     pub(super) key: String,
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc},
 };
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{
     config,
@@ -33,6 +33,7 @@ use crate::{
     local::{
         self, BUCKET, CREDENTIALS, Delivery, Events, Local, REGION, Settings, lambda::FUNCTION, url,
     },
+    logging,
     manifest::Manifest,
     object::{ObjectVersion, VersionId},
     outcome::{Outcome, Report},
@@ -76,9 +77,8 @@ const LOG_LEVELS: &str = "error,s3s=off";
 const AHEAD: usize = 4;
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let levels = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_LEVELS.into());
     tracing_subscriber::registry()
-        .with(levels.parse::<Targets>().context("RUST_LOG")?)
+        .with(logging::levels(LOG_LEVELS))
         .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
         .init();
     let config = config()?;
