@@ -119,13 +119,6 @@ pub enum Error {
     Aborted(#[source] tokio::task::JoinError),
 }
 
-impl Error {
-    /// Whether another try may succeed without the object changing.
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self, Error::Rejected(_))
-    }
-}
-
 /// `error` and its sources on one line, joined by `: `.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());

@@ -90,7 +90,6 @@ struct Bucket {
 #[serde(rename_all = "camelCase")]
 struct Object {
     key: String,
-    size: Option<u64>,
     version_id: Option<String>,
     sequencer: Option<String>,
 }
@@ -109,7 +108,6 @@ impl Record {
                 version: object.version_id.and_then(VersionId::new),
             },
             region: self.aws_region,
-            size: object.size,
             sequencer: object.sequencer,
         })
     }
@@ -195,7 +193,6 @@ mod tests {
             .collect();
         assert_eq!(versions, [Some("v1"), None, None]);
         assert_eq!(objects[0].region, "eu-west-1");
-        assert_eq!(objects[0].size, Some(1024));
     }
 
     #[test]

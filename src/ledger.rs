@@ -141,6 +141,9 @@ impl Ledger {
                 Err(error) => error,
             };
             match cancellation(&error) {
+                Some(reasons) if reasons.iter().any(is_invalid) => {
+                    return Err(self.failed("write to", &self.ledger, error));
+                }
                 Some([object, _, counter]) => {
                     if let Some(item) = object.item().filter(|_| is_failed_condition(object)) {
                         return counted(item, commit_id);
@@ -398,6 +401,11 @@ fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<&[Cancellat
 
 fn is_failed_condition(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
+}
+
+/// Whether DynamoDB finds the request itself at fault, so that no repeat will help.
+fn is_invalid(reason: &CancellationReason) -> bool {
+    reason.code() == Some("ValidationError")
 }
 
 /// The ordinal given out last; 0 where there is no counter yet.

@@ -160,8 +160,6 @@ pub struct ObjectCreated {
     pub object: ObjectVersion,
     /// Region of the bucket.
     pub region: String,
-    /// Size in bytes, where the event tells it.
-    pub size: Option<u64>,
     /// Orders the events of one key, where the event tells it.
     pub sequencer: Option<String>,
 }

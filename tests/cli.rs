@@ -303,6 +303,18 @@ fn errors_say_what_to_do() {
         );
     }
 
+    // The right file under a manifest that does not fit it: the function finds out, not the command.
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    let mut manifest: Value =
+        serde_json::from_str(&fs::read_to_string(model.join("model.json")).unwrap()).unwrap();
+    manifest["labels"] = serde_json::json!(["AAW", "FAW"]);
+    fs::write(tampered.join("model.json"), manifest.to_string()).unwrap();
+    std::os::unix::fs::symlink(model.join("model.onnx"), tampered.join("model.onnx")).unwrap();
+    for command in ["classify", "local"] {
+        let unfit = with_model(command, &tampered);
+        assert!(unfit.contains("the manifest has 2 labels"), "{unfit}");
+    }
+
     let output = Command::new(BINARY)
         .args(["classify", "."])
         .env("TIME_ZONE", "Lagos")

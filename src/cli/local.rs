@@ -31,7 +31,8 @@ use crate::{
     error::chain,
     event,
     local::{
-        self, BUCKET, CREDENTIALS, Delivery, Events, Local, REGION, Settings, lambda::FUNCTION, url,
+        self, BUCKET, CREDENTIALS, Delivery, Events, Local, LocalError, REGION, Settings,
+        lambda::FUNCTION, url,
     },
     logging,
     manifest::Manifest,
@@ -109,7 +110,7 @@ async fn serve(
 ) -> anyhow::Result<ExitCode> {
     // The function need not be started where we were.
     config.model_dir = std::path::absolute(&config.model_dir)?;
-    let (folder, _temporary) = match &arguments.data {
+    let (folder, temporary) = match &arguments.data {
         Some(folder) => {
             local::make_folder(folder)?;
             (std::path::absolute(folder)?, None)
@@ -147,6 +148,13 @@ async fn serve(
         }),
     };
     local.stop().await;
+    let unstarted =
+        |error: &anyhow::Error| matches!(error.downcast_ref(), Some(LocalError::Function { .. }));
+    if let (Err(error), Some(temporary)) = (&ended, temporary)
+        && unstarted(error)
+    {
+        let _ = temporary.keep(); // the error points at the log in it
+    }
     ended
 }
 
