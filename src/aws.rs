@@ -10,9 +10,9 @@ use aws_smithy_http_client::tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until the response's head has come. DynamoDB and S3 answer in tens of milliseconds; S3 may take
 /// seconds under load. The body of an object has the SDK's own guard against stalls.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Three attempts and their back-off.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(20);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(18);
 
 /// Loads region, credentials and endpoints from the environment.
 pub async fn sdk_config() -> SdkConfig {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     aws,
     error::{Error, Rejection, Source},
-    object::{Content, ObjectVersion},
+    object::{Content, ObjectVersion, VersionId},
     retry::{Backoff, Deadline},
 };
 
@@ -24,6 +24,8 @@ pub struct Bucket {
 /// What a read returned.
 #[derive(Debug)]
 pub struct Fetched {
+    /// Version that was read; `None` in a bucket that never had versioning.
+    pub version: Option<VersionId>,
     /// Entity tag.
     pub etag: String,
     /// When this version was created.
@@ -61,16 +63,18 @@ impl Bucket {
     ) -> Result<Fetched, Error> {
         let mut backoff = Backoff::new("read the object", deadline);
         loop {
-            let source: Source = match self.get(object).await {
+            let read = async {
+                let response = self.get(object).await?;
+                Ok::<_, SdkError<GetObjectError>>(self.receive(response).await)
+            };
+            let source: Source = match backoff.attempt(read).await? {
+                Ok(Ok(fetched)) => return Ok(fetched),
                 // The SDK does not retry a body that breaks off.
-                Ok(response) => match self.receive(response).await {
-                    Ok(fetched) => return Ok(fetched),
-                    Err(source) => source,
-                },
+                Ok(Err(source)) => source,
                 Err(error) if aws::is_transient(&error) => error.into(),
                 Err(error) => return Err(refusal(object, error)),
             };
-            backoff.pause(Some(source)).await?;
+            backoff.pause(source).await?;
         }
     }
 
@@ -117,6 +121,7 @@ impl Bucket {
             Ok(body)
         };
         Ok(Fetched {
+            version: response.version_id.and_then(VersionId::new),
             etag: response.e_tag.unwrap_or_default(),
             last_modified,
             body,

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
-use serde::Serialize;
 use serde_json::Value;
 use tracing::error;
 
@@ -14,16 +13,19 @@ use crate::{
     classifier::{Classifier, ModelError},
     config::{Config, ConfigError},
     error::chain,
-    event,
+    event::{self, Event, Part, Source},
     ledger::Ledger,
     outcome::Report,
-    pipeline::Pipeline,
+    pipeline::{Ended, Pipeline},
+    predictor::Predictor,
+    response::{FailedMessage, Response, ResultCode, TaskResult},
     retry::Deadline,
 };
 
 /// The function, ready for events.
 pub struct Handler {
     pipeline: Pipeline,
+    region: String,
 }
 
 /// Why the function cannot start.
@@ -35,13 +37,9 @@ pub enum StartError {
     /// The model is missing or wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
-}
-
-/// The function's answer: an outcome for each object of the event, in its order.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Response {
-    /// One for each object created.
-    pub outcomes: Vec<Report>,
+    /// The function does not know where it is.
+    #[error("AWS_REGION is not set")]
+    Region,
 }
 
 /// The function's error: all was tried, and these failed. Lambda sends the event again, and what is
@@ -69,13 +67,20 @@ impl From<InvocationError> for Diagnostic {
     }
 }
 
+/// Why a record did not come to an outcome.
+struct Failure {
+    /// Whether the record itself is at fault.
+    malformed: bool,
+    reason: String,
+}
+
 impl Handler {
     /// The function as `config` describes it, talking to AWS as `sdk` does.
     ///
     /// # Errors
     ///
-    /// Where the model is missing or wrong.
-    pub fn new(config: Config, sdk: &SdkConfig) -> Result<Self, ModelError> {
+    /// Where the model is missing or wrong, or the region is not known.
+    pub fn new(config: Config, sdk: &SdkConfig) -> Result<Self, StartError> {
         let Config {
             predictions_table,
             ledger_table,
@@ -83,18 +88,14 @@ impl Handler {
             time_zone,
             limits,
         } = config;
-        let classifier = Classifier::load(&model_dir)?.into();
+        let region = sdk.region().ok_or(StartError::Region)?.to_string();
+        let predictor = Predictor::new(Classifier::load(&model_dir)?, limits);
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
         let tables = aws_sdk_dynamodb::Client::new(sdk);
         let ledger = Ledger::new(tables, predictions_table, ledger_table);
         Ok(Self {
-            pipeline: Pipeline {
-                bucket,
-                classifier,
-                ledger,
-                time_zone,
-                limits,
-            },
+            pipeline: Pipeline::new(bucket, predictor, ledger, time_zone),
+            region,
         })
     }
 
@@ -102,37 +103,92 @@ impl Handler {
     ///
     /// # Errors
     ///
-    /// Where at least one record is malformed or did not get its outcome.
+    /// Where the source takes no partial answer, and at least one record is malformed or did not get
+    /// its outcome.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Response, InvocationError> {
         let deadline = Deadline::after(remaining(&event.context));
-        let records = event::parse(&event.payload).map_err(|error| InvocationError {
-            malformed: true,
-            records: 1,
-            failures: vec![failure(&error)],
-        })?;
-        let count = records.len();
-        let (mut outcomes, mut failures, mut malformed) = (Vec::new(), Vec::new(), true);
-        for record in records {
-            match record {
-                Ok(created) => match self.pipeline.process(&created, deadline).await {
+        let Event { source, parts } = event::parse(&event.payload, &self.region);
+        let created = parts.iter().flat_map(|part| &part.objects);
+        let objects: Vec<_> = created.flatten().cloned().collect();
+        // Boxed: the compiler refuses to lay out all of it and the runtime's own futures as one type.
+        let ended = Box::pin(self.pipeline.run(&objects, deadline)).await;
+
+        let mut ended = objects.iter().zip(ended);
+        let parts = parts.into_iter().map(|Part { id, objects }| {
+            let results = objects.into_iter().filter_map(|created| match created {
+                Ok(_) => ended
+                    .next()
+                    .map(|(created, ended)| result(&created.object, ended)),
+                Err(error) => Some(Err(failure(true, chain(&error)))),
+            });
+            (id, results.collect())
+        });
+        answer(source, parts.collect())
+    }
+}
+
+type Results = Vec<Result<Report, Failure>>;
+
+fn result(object: &impl ToString, ended: Ended) -> Result<Report, Failure> {
+    ended.map_err(|error| failure(false, format!("{}: {}", object.to_string(), chain(&error))))
+}
+
+/// Logs a failure.
+fn failure(malformed: bool, reason: String) -> Failure {
+    error!(reason, "failed");
+    Failure { malformed, reason }
+}
+
+/// The answer that `source` reads, from the results of each of its parts.
+fn answer(source: Source, parts: Vec<(String, Results)>) -> Result<Response, InvocationError> {
+    match source {
+        Source::Notification => {
+            let results: Results = parts.into_iter().flat_map(|(_, results)| results).collect();
+            let records = results.len();
+            let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
+            for result in results {
+                match result {
                     Ok(report) => outcomes.push(report),
-                    Err(error) => {
-                        malformed = false;
-                        failures.push(format!("{}: {}", created.object, failure(&error)));
-                    }
-                },
-                Err(error) => failures.push(failure(&error)),
+                    Err(failure) => failures.push(failure),
+                }
             }
-        }
-        if failures.is_empty() {
-            Ok(Response { outcomes })
-        } else {
+            if failures.is_empty() {
+                return Ok(Response::Notification { outcomes });
+            }
             Err(InvocationError {
-                malformed,
-                records: count,
-                failures,
+                malformed: failures.iter().all(|failure| failure.malformed),
+                records,
+                failures: failures.into_iter().map(|failure| failure.reason).collect(),
             })
         }
+        Source::Queue => Ok(Response::Queue {
+            batch_item_failures: parts
+                .into_iter()
+                .filter(|(_, results)| results.iter().any(Result::is_err))
+                .map(|(id, _)| FailedMessage {
+                    item_identifier: id,
+                })
+                .collect(),
+        }),
+        Source::BatchOperations {
+            schema_version,
+            invocation_id,
+        } => Ok(Response::BatchOperations {
+            invocation_schema_version: schema_version,
+            treat_missing_keys_as: ResultCode::TemporaryFailure,
+            invocation_id,
+            results: parts
+                .into_iter()
+                .flat_map(|(id, results)| {
+                    results.into_iter().map(move |result| match result {
+                        Ok(report) => TaskResult::ended(id.clone(), &report),
+                        Err(Failure { malformed, reason }) => {
+                            TaskResult::failed(id.clone(), &reason, malformed)
+                        }
+                    })
+                })
+                .collect(),
+        }),
     }
 }
 
@@ -143,7 +199,7 @@ impl Handler {
 /// Where it cannot start, or the Runtime API goes away.
 pub async fn run() -> Result<(), lambda_runtime::Error> {
     let config = Config::read(|name| std::env::var_os(name)).map_err(StartError::from)?;
-    let handler = Handler::new(config, &aws::sdk_config().await).map_err(StartError::from)?;
+    let handler = Handler::new(config, &aws::sdk_config().await)?;
     lambda_runtime::run(service_fn(|event| handler.handle(event))).await
 }
 
@@ -152,11 +208,4 @@ fn remaining(context: &Context) -> Duration {
         .deadline()
         .duration_since(SystemTime::now())
         .unwrap_or_default()
-}
-
-/// Logs a failure and gives its text.
-fn failure(error: &(dyn std::error::Error + 'static)) -> String {
-    let text = chain(error);
-    error!(reason = text, "failed");
-    text
 }

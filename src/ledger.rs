@@ -6,15 +6,28 @@
 //! - `count/<date>/<class>`: `Issued`, the last ordinal given out, which only ever grows, and `Live`,
 //!   the number of records there are.
 //!
-//! One `TransactWriteItems` puts the object's item if it is absent, puts the record with ordinal
-//! n + 1, and sets `Issued` to n + 1 on the condition that it is still n. So a version is counted
-//! once whoever else tries, and the ordinals of a day and class are 1..N without gap or repeat. A
-//! plain `ADD` would not do: the SDK repeats a call whose answer was lost, and it would add twice.
+//! Predictions of one day and class are committed together. One `TransactWriteItems` puts each
+//! object's item if it is absent, puts the records with the ordinals n + 1 … n + k, and sets `Issued`
+//! to n + k on the condition that it is still n. So a version is counted once whoever else tries, and
+//! the ordinals of a day and class are 1..N without gap or repeat. A plain `ADD` would not do: the SDK
+//! repeats a call whose answer was lost, and it would add twice.
 //!
-//! The item carries a `CommitId` drawn for each call of [`Ledger::commit`] and [`Ledger::reject`]. It
+//! A cancelled transaction hands back what stood in its way: the items of objects that are counted
+//! already, which drop out, and the counter's new n. What is left is tried again with these, after a
+//! pause with full jitter.
+//!
+//! Each item carries a `CommitId` drawn for each call of [`Ledger::commit`] and [`Ledger::reject`]. It
 //! tells our own write, whose answer was lost, from a duplicate delivery.
+//!
+//! # What it costs
+//!
+//! A transaction writes two units for each item of up to 1 KB: 2(2k + 1) for k predictions, which is 6
+//! an image for k = 1, 4.2 for k = 10 and 4.04 for k = 49. A cancelled one costs as much, so contention
+//! for a counter is paid for; `benches/contention.rs` measures it.
 
-use std::collections::HashMap;
+mod item;
+
+use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -26,29 +39,28 @@ use aws_sdk_dynamodb::{
         },
     },
     types::{
-        AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, Update,
+        AttributeValue, CancellationReason, KeysAndAttributes, Put,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use crate::{
     aws,
     error::{Error, Rejection, Source},
     object::ObjectVersion,
-    prediction::{Confidence, LIKELIEST, Prediction},
+    prediction::Prediction,
     retry::{Backoff, Deadline},
 };
+use item::Item;
+pub use item::{CLASS_PREDICTION_ID, LEDGER_KEY, PREDICTION_DATE};
 
-/// Partition key of the ledger.
-pub const LEDGER_KEY: &str = "LedgerKey";
-/// Partition key of the predictions.
-pub const PREDICTION_DATE: &str = "PredictionDate";
-/// Sort key of the predictions.
-pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
-
-type Item = HashMap<String, AttributeValue>;
+/// The most predictions of one transaction: an object's item and a record each, and the counter, make
+/// 99 of the 100 items that DynamoDB takes.
+pub const MAX_GROUP: usize = 49;
+/// The most keys of one `BatchGetItem`.
+pub const MAX_LOOKUP: usize = 100;
 
 /// The two tables.
 #[derive(Debug, Clone)]
@@ -86,6 +98,9 @@ pub enum Written<T> {
     Before(Entry),
 }
 
+/// What became of each prediction of a commit: its ordinal, or why it has none.
+pub type Committed = Vec<Result<Written<u64>, Arc<Error>>>;
+
 impl Ledger {
     /// Works on the two tables through `client`.
     pub fn new(client: Client, predictions: String, ledger: String) -> Self {
@@ -96,71 +111,111 @@ impl Ledger {
         }
     }
 
-    /// What the ledger says of the object version `id`.
+    /// What the ledger says of those of the object versions `ids` that it knows. They are distinct, and
+    /// [`MAX_LOOKUP`] at most.
     ///
     /// # Errors
     ///
-    /// Where the table cannot be read before `deadline`, or the item is not as we write it.
-    pub async fn lookup(&self, id: Uuid, deadline: Deadline) -> Result<Option<Entry>, Error> {
-        match self.get(&object_key(id), deadline).await? {
-            Some(item) => Ok(Some(entry(&item)?)),
-            None => Ok(None),
-        }
+    /// Where the table cannot be read before `deadline`, or an item is not as we write it.
+    pub async fn lookup(
+        &self,
+        ids: &[Uuid],
+        deadline: Deadline,
+    ) -> Result<HashMap<Uuid, Entry>, Error> {
+        let keys = ids.iter().map(|&id| item::object_key(id)).collect();
+        let items = self.read(keys, deadline).await?;
+        ids.iter()
+            .filter_map(|&id| Some((id, items.get(&item::object_key(id))?)))
+            .map(|(id, found)| Ok((id, item::entry(found)?)))
+            .collect()
     }
 
-    /// Counts `prediction`: writes its record with the next ordinal of its class and day, unless the
-    /// object version is in the ledger already. Gives the ordinal.
+    /// Counts `group`: writes their records with the next ordinals of their class and day, but for
+    /// those whose object version is in the ledger already. Gives what became of each, in order.
     ///
-    /// # Errors
-    ///
-    /// Where the tables refuse, or did not take it before `deadline`. It may then have been counted
-    /// nevertheless; another call finds out.
-    pub async fn commit(
+    /// The group has one day and one class, distinct ids, and [`MAX_GROUP`] members at most. Where one
+    /// fails, or its time is up, it may have been counted nevertheless; another call finds out.
+    pub async fn commit(&self, group: &[&Prediction], deadline: Deadline) -> Committed {
+        let mut commit = Commit {
+            id: Uuid::new_v4(),
+            written: vec![None; group.len()],
+        };
+        let ended = self.commit_pending(group, &mut commit, deadline).await;
+        let error = ended.err().map(Arc::new);
+        let written = commit.written.into_iter();
+        written
+            .filter_map(|written| written.map(Ok).or_else(|| error.clone().map(Err)))
+            .collect()
+    }
+
+    /// Ends when every member of `group` is written.
+    async fn commit_pending(
         &self,
-        prediction: &Prediction,
+        group: &[&Prediction],
+        commit: &mut Commit,
         deadline: Deadline,
-    ) -> Result<Written<u64>, Error> {
-        let commit_id = Uuid::new_v4();
-        let counter_key = counter_key(prediction);
-        let mut backoff = Backoff::new("commit the prediction", deadline);
+    ) -> Result<(), Error> {
+        let Some(first) = group.first() else {
+            return Ok(());
+        };
+        let counter_key = item::counter_key(first);
+        let mut backoff = Backoff::new("commit the predictions", deadline);
         let mut fresh = None;
         loop {
+            let pending = commit.pending(group);
+            if pending.is_empty() {
+                return Ok(());
+            }
             let issued = match fresh.take() {
                 Some(issued) => issued,
-                None => issued(
-                    &counter_key,
-                    self.get(&counter_key, deadline).await?.as_ref(),
-                )?,
+                None => {
+                    let counter = self.read(vec![counter_key.clone()], deadline).await?;
+                    item::issued(&counter_key, counter.get(&counter_key))?
+                }
             };
-            let error = match self
-                .transaction(prediction, issued, commit_id)?
-                .send()
-                .await
-            {
-                Ok(_) => return Ok(Written::Now(issued + 1)),
+            let transaction = self.transaction(group, &pending, issued, commit.id)?;
+            let error = match backoff.attempt(transaction.send()).await? {
+                Ok(_) => {
+                    for (&member, ordinal) in pending.iter().zip(issued + 1..) {
+                        commit.written[member] = Some(Written::Now(ordinal));
+                    }
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             match cancellation(&error) {
                 Some(reasons) if reasons.iter().any(is_invalid) => {
                     return Err(self.failed("write to", &self.ledger, error));
                 }
-                Some([object, _, counter]) => {
-                    if let Some(item) = object.item().filter(|_| is_failed_condition(object)) {
-                        return counted(item, commit_id);
+                // The reasons are in the order of the items: objects, records, counter.
+                Some(reasons) => {
+                    for (&member, reason) in pending.iter().zip(reasons) {
+                        if is_failed_condition(reason)
+                            && let Some(found) = reason.item()
+                        {
+                            commit.found(member, found)?;
+                        }
                     }
-                    if is_failed_condition(counter) {
-                        fresh = Some(self::issued(&counter_key, counter.item())?);
+                    if let Some(counter) = reasons.last().filter(|last| is_failed_condition(last)) {
+                        fresh = Some(item::issued(&counter_key, counter.item())?);
                     }
                 }
-                _ if aws::is_transient(&error) => {
+                None if aws::is_transient(&error) => {
                     // It may have been done all the same: the ledger is the truth.
-                    if let Some(item) = self.get(&object_key(prediction.id), deadline).await? {
-                        return counted(&item, commit_id);
+                    let key = |member: usize| item::object_key(group[member].id);
+                    let keys = pending.iter().map(|&member| key(member)).collect();
+                    let items = self.read(keys, deadline).await?;
+                    for member in pending {
+                        if let Some(found) = items.get(&key(member)) {
+                            commit.found(member, found)?;
+                        }
                     }
                 }
-                _ => return Err(self.failed("write to", &self.ledger, error)),
+                None => return Err(self.failed("write to", &self.ledger, error)),
             }
-            backoff.pause(Some(error.into())).await?;
+            if !commit.pending(group).is_empty() {
+                backoff.pause(error).await?;
+            }
         }
     }
 
@@ -168,7 +223,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As [`commit`](Self::commit).
+    /// Where the tables refuse, or did not take it before `deadline`.
     pub async fn reject(
         &self,
         object: &ObjectVersion,
@@ -178,100 +233,141 @@ impl Ledger {
         deadline: Deadline,
     ) -> Result<Written<()>, Error> {
         let commit_id = Uuid::new_v4();
-        let mut item = object_item(object, id, "REJECTED", commit_id, Utc::now());
-        item.insert("Reason".into(), AttributeValue::S(rejection.to_string()));
-        if let Some(day) = day {
-            item.insert(PREDICTION_DATE.into(), AttributeValue::S(day.to_string()));
-        }
+        let rejected = item::rejected(object, id, day, rejection, commit_id);
         let mut backoff = Backoff::new("write the rejection", deadline);
         loop {
             let put = self
                 .client
                 .put_item()
                 .table_name(&self.ledger)
-                .set_item(Some(item.clone()))
+                .set_item(Some(rejected.clone()))
                 .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"))
                 .return_values_on_condition_check_failure(
                     ReturnValuesOnConditionCheckFailure::AllOld,
                 );
-            match put.send().await {
+            match backoff.attempt(put.send()).await? {
                 Ok(_) => return Ok(Written::Now(())),
                 Err(error) => match error.as_service_error() {
                     Some(PutItemError::ConditionalCheckFailedException(there)) => {
-                        let there = there.item().unwrap_or(&item);
-                        return Ok(match is_ours(there, commit_id) {
+                        let there = there.item().unwrap_or(&rejected);
+                        return Ok(match item::is_ours(there, commit_id) {
                             true => Written::Now(()),
-                            false => Written::Before(entry(there)?),
+                            false => Written::Before(item::entry(there)?),
                         });
                     }
-                    _ if aws::is_transient(&error) => backoff.pause(Some(error.into())).await?,
+                    _ if aws::is_transient(&error) => backoff.pause(error).await?,
                     _ => return Err(self.failed("write to", &self.ledger, error)),
                 },
             }
         }
     }
 
+    /// The transaction that counts the `pending` of `group` from `issued` + 1 on.
     fn transaction(
         &self,
-        prediction: &Prediction,
+        group: &[&Prediction],
+        pending: &[usize],
         issued: u64,
         commit_id: Uuid,
     ) -> Result<TransactWriteItemsFluentBuilder, Error> {
         let build = |error| self.failed("write to", &self.ledger, error);
-        let count = issued + 1;
-        let object = Put::builder()
-            .table_name(&self.ledger)
-            .set_item(Some(counted_item(prediction, count, commit_id)))
-            .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(build)?;
-        let record = Put::builder()
-            .table_name(&self.predictions)
-            .set_item(Some(record(prediction, count)))
-            .build()
-            .map_err(build)?;
+        let counted = || {
+            pending
+                .iter()
+                .map(|&member| group[member])
+                .zip(issued + 1..)
+        };
+        let mut items = Vec::with_capacity(2 * pending.len() + 1);
+        for (prediction, ordinal) in counted() {
+            let object = Put::builder()
+                .table_name(&self.ledger)
+                .set_item(Some(item::counted(prediction, ordinal, commit_id)))
+                .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"))
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .build()
+                .map_err(build)?;
+            items.push(TransactWriteItem::builder().put(object).build());
+        }
+        for (prediction, ordinal) in counted() {
+            let record = Put::builder()
+                .table_name(&self.predictions)
+                .set_item(Some(item::record(prediction, ordinal)))
+                .build()
+                .map_err(build)?;
+            items.push(TransactWriteItem::builder().put(record).build());
+        }
+        let more = pending.len() as u64;
         let counter = Update::builder()
             .table_name(&self.ledger)
-            .key(LEDGER_KEY, AttributeValue::S(counter_key(prediction)))
-            .update_expression("SET Issued = :count ADD Live :one")
-            .expression_attribute_values(":count", number(count))
-            .expression_attribute_values(":one", number(1u8))
+            .key(
+                LEDGER_KEY,
+                AttributeValue::S(item::counter_key(group[pending[0]])),
+            )
+            .update_expression("SET Issued = :last ADD Live :more")
+            .expression_attribute_values(":last", item::number(issued + more))
+            .expression_attribute_values(":more", item::number(more))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let counter = match issued {
             0 => counter.condition_expression("attribute_not_exists(Issued)"),
             _ => counter
                 .condition_expression("Issued = :issued")
-                .expression_attribute_values(":issued", number(issued)),
+                .expression_attribute_values(":issued", item::number(issued)),
         };
         let counter = counter.build().map_err(build)?;
+        items.push(TransactWriteItem::builder().update(counter).build());
         // Each call of `send` draws a request token of its own, which its own retries share.
         Ok(self
             .client
             .transact_write_items()
-            .transact_items(TransactWriteItem::builder().put(object).build())
-            .transact_items(TransactWriteItem::builder().put(record).build())
-            .transact_items(TransactWriteItem::builder().update(counter).build()))
+            .set_transact_items(Some(items)))
     }
 
-    /// A consistent read of one ledger item.
-    async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Item>, Error> {
+    /// A consistent read of the ledger's items with these keys, by key. The keys are distinct, and
+    /// [`MAX_LOOKUP`] at most.
+    async fn read(
+        &self,
+        mut keys: Vec<String>,
+        deadline: Deadline,
+    ) -> Result<HashMap<String, Item>, Error> {
+        let build = |error| self.failed("read", &self.ledger, error);
         let mut backoff = Backoff::new("read the ledger", deadline);
-        loop {
+        let mut found = HashMap::new();
+        while !keys.is_empty() {
+            let key =
+                |key: &String| HashMap::from([(LEDGER_KEY.into(), AttributeValue::S(key.clone()))]);
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(keys.iter().map(key).collect()))
+                .consistent_read(true)
+                .build()
+                .map_err(build)?;
             let get = self
                 .client
-                .get_item()
-                .table_name(&self.ledger)
-                .key(LEDGER_KEY, AttributeValue::S(key.to_owned()))
-                .consistent_read(true);
-            match get.send().await {
-                Ok(response) => return Ok(response.item),
-                Err(error) if aws::is_transient(&error) => {
-                    backoff.pause(Some(error.into())).await?
+                .batch_get_item()
+                .request_items(&self.ledger, request);
+            match backoff.attempt(get.send()).await? {
+                Ok(response) => {
+                    let tables = response.responses.unwrap_or_default();
+                    for read in tables.into_values().flatten() {
+                        found.insert(item::key(&read)?, read);
+                    }
+                    // Those it had no capacity for.
+                    let rest = response.unprocessed_keys.unwrap_or_default();
+                    keys = rest
+                        .values()
+                        .flat_map(KeysAndAttributes::keys)
+                        .map(item::key)
+                        .collect::<Result<_, _>>()?;
+                    if !keys.is_empty() {
+                        backoff.pause("the table had no capacity left").await?;
+                    }
                 }
+                Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
                 Err(error) => return Err(self.failed("read", &self.ledger, error)),
             }
         }
+        Ok(found)
     }
 
     fn failed(&self, action: &'static str, table: &str, error: impl Into<Source>) -> Error {
@@ -283,117 +379,36 @@ impl Ledger {
     }
 }
 
-fn object_key(id: Uuid) -> String {
-    format!("object/{id}")
-}
-
-fn counter_key(prediction: &Prediction) -> String {
-    format!("count/{}/{}", prediction.date(), prediction.class())
-}
-
-fn number(n: impl ToString) -> AttributeValue {
-    AttributeValue::N(n.to_string())
-}
-
-/// What every `object/…` item says.
-fn object_item(
-    object: &ObjectVersion,
+/// How far the commit of a group has come.
+struct Commit {
     id: Uuid,
-    status: &str,
-    commit_id: Uuid,
-    committed_at: DateTime<Utc>,
-) -> Item {
-    let mut item = address(object);
-    for (name, value) in [
-        (LEDGER_KEY, object_key(id)),
-        ("Status", status.to_owned()),
-        ("CommitId", commit_id.to_string()),
-        ("CommittedAt", timestamp(committed_at)),
-    ] {
-        item.insert(name.into(), AttributeValue::S(value));
+    /// For each member, `None` as long as it is not known to be in the ledger.
+    written: Vec<Option<Written<u64>>>,
+}
+
+impl Commit {
+    fn pending(&self, group: &[&Prediction]) -> Vec<usize> {
+        (0..group.len())
+            .filter(|&member| self.written[member].is_none())
+            .collect()
     }
-    item
-}
 
-fn counted_item(prediction: &Prediction, count: u64, commit_id: Uuid) -> Item {
-    let mut item = object_item(
-        &prediction.created.object,
-        prediction.id,
-        "COUNTED",
-        commit_id,
-        prediction.predicted_at,
-    );
-    for (name, value) in [
-        (PREDICTION_DATE, prediction.date().to_string()),
-        (CLASS_PREDICTION_ID, prediction.class_prediction_id()),
-        ("ClassName", prediction.class().to_string()),
-        ("ModelVersion", prediction.model_version.clone()),
-    ] {
-        item.insert(name.into(), AttributeValue::S(value));
+    /// The ledger has `found` for `member`.
+    fn found(&mut self, member: usize, found: &Item) -> Result<(), Error> {
+        let written = match item::entry(found)? {
+            Entry::Counted { count, .. } if item::is_ours(found, self.id) => Written::Now(count),
+            entry => Written::Before(entry),
+        };
+        self.written[member] = Some(written);
+        Ok(())
     }
-    item.insert("Count_ClassName".into(), number(count));
-    item
 }
 
-/// The record that the mobile app reads. The first seven attributes, and their formats, are those of
-/// the function before this one.
-fn record(prediction: &Prediction, count: u64) -> Item {
-    let mut item = address(&prediction.created.object);
-    for (name, value) in [
-        (PREDICTION_DATE, prediction.date().to_string()),
-        (CLASS_PREDICTION_ID, prediction.class_prediction_id()),
-        ("ClassName", prediction.class().to_string()),
-        (
-            "CaptureTime",
-            prediction.time().format("%H:%M:%S").to_string(),
-        ),
-        (
-            "ImageURL_ClassName",
-            prediction.created.object.url(&prediction.created.region),
-        ),
-        (
-            "ConfidenceScore",
-            Confidence(prediction.probability()).to_string(),
-        ),
-        ("ModelVersion", prediction.model_version.clone()),
-        ("PredictedAt", timestamp(prediction.predicted_at)),
-    ] {
-        item.insert(name.into(), AttributeValue::S(value));
-    }
-    let likeliest = prediction.probabilities.likeliest(LIKELIEST).into_iter();
-    let likeliest = likeliest.map(|(label, probability)| (label.to_string(), number(probability)));
-    item.insert(
-        "Probabilities".into(),
-        AttributeValue::M(likeliest.collect()),
-    );
-    item.insert("Probability".into(), number(prediction.probability()));
-    item.insert("Count_ClassName".into(), number(count));
-    item
-}
-
-fn address(object: &ObjectVersion) -> Item {
-    let mut item = Item::from([
-        ("Bucket".into(), AttributeValue::S(object.bucket.clone())),
-        ("ObjectKey".into(), AttributeValue::S(object.key.clone())),
-    ]);
-    if let Some(version) = &object.version {
-        item.insert(
-            "VersionId".into(),
-            AttributeValue::S(version.as_str().to_owned()),
-        );
-    }
-    item
-}
-
-fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// The reasons of a cancelled transaction, in the order of its three items.
-fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<&[CancellationReason; 3]> {
+/// The reasons of a cancelled transaction, in the order of its items.
+fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Option<&[CancellationReason]> {
     match error.as_service_error()? {
         TransactWriteItemsError::TransactionCanceledException(cancelled) => {
-            cancelled.cancellation_reasons().try_into().ok()
+            Some(cancelled.cancellation_reasons())
         }
         _ => None,
     }
@@ -406,66 +421,4 @@ fn is_failed_condition(reason: &CancellationReason) -> bool {
 /// Whether DynamoDB finds the request itself at fault, so that no repeat will help.
 fn is_invalid(reason: &CancellationReason) -> bool {
     reason.code() == Some("ValidationError")
-}
-
-/// The ordinal given out last; 0 where there is no counter yet.
-fn issued(counter_key: &str, counter: Option<&Item>) -> Result<u64, Error> {
-    match counter {
-        Some(item) if !item.is_empty() => count(item, "Issued", counter_key),
-        _ => Ok(0),
-    }
-}
-
-/// What a `commit` that finds `item` in its place has to say.
-fn counted(item: &Item, commit_id: Uuid) -> Result<Written<u64>, Error> {
-    Ok(match entry(item)? {
-        Entry::Counted { count, .. } if is_ours(item, commit_id) => Written::Now(count),
-        entry => Written::Before(entry),
-    })
-}
-
-/// Whether the call that drew `commit_id` wrote `item`.
-fn is_ours(item: &Item, commit_id: Uuid) -> bool {
-    text(item, "CommitId").is_ok_and(|id| id == commit_id.to_string())
-}
-
-fn entry(item: &Item) -> Result<Entry, Error> {
-    match text(item, "Status")?.as_str() {
-        "COUNTED" => Ok(Entry::Counted {
-            class: text(item, "ClassName")?,
-            date: text(item, PREDICTION_DATE)?,
-            count: count(item, "Count_ClassName", &text(item, LEDGER_KEY)?)?,
-        }),
-        "REJECTED" => Ok(Entry::Rejected {
-            reason: text(item, "Reason")?,
-        }),
-        _ => Err(Error::LedgerItem {
-            key: text(item, LEDGER_KEY)?,
-            attribute: "Status",
-        }),
-    }
-}
-
-fn text(item: &Item, attribute: &'static str) -> Result<String, Error> {
-    let key = || match item.get(LEDGER_KEY) {
-        Some(AttributeValue::S(key)) => key.clone(),
-        _ => String::new(),
-    };
-    match item.get(attribute) {
-        Some(AttributeValue::S(value)) => Ok(value.clone()),
-        _ => Err(Error::LedgerItem {
-            key: key(),
-            attribute,
-        }),
-    }
-}
-
-fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> {
-    let value = item.get(attribute).and_then(|value| value.as_n().ok());
-    value
-        .and_then(|value| value.parse().ok())
-        .ok_or_else(|| Error::LedgerItem {
-            key: key.to_owned(),
-            attribute,
-        })
 }

@@ -64,5 +64,7 @@ pub mod object;
 pub mod outcome;
 pub mod pipeline;
 pub mod prediction;
+pub mod predictor;
 pub mod preprocess;
+pub mod response;
 pub mod retry;

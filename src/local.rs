@@ -10,10 +10,12 @@ pub mod s3;
 mod sandbox;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -50,6 +52,21 @@ pub struct Settings {
     pub concurrency: usize,
     /// The binary that is started as the function.
     pub bootstrap: PathBuf,
+    /// How long the function may work on one event.
+    pub timeout: Duration,
+    /// Whether a put invokes the function.
+    pub notify: bool,
+    /// Where the function finds S3 and DynamoDB, where something stands between them.
+    pub between: Option<Between>,
+}
+
+/// What stands between the function and the services.
+#[derive(Debug, Clone, Copy)]
+pub struct Between {
+    /// In front of S3.
+    pub s3: SocketAddr,
+    /// In front of DynamoDB.
+    pub dynamodb: SocketAddr,
 }
 
 /// Where the services listen.
@@ -116,8 +133,24 @@ pub enum LocalError {
 pub struct Local {
     endpoints: Endpoints,
     lambda: Lambda,
+    processes: Processes,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// The processes of the function that run now.
+#[derive(Debug, Clone, Default)]
+pub struct Processes(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Processes {
+    /// Their ids.
+    pub fn ids(&self) -> BTreeSet<u32> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a running [`Local`] tells.
@@ -186,7 +219,9 @@ impl Local {
 
         let (failed, failure) = mpsc::channel(1);
         let (lambda, queue) = Lambda::new();
-        let function = Arc::new(sandbox::Function::new(&settings, endpoints));
+        let processes = Processes::default();
+        let function = sandbox::Function::new(&settings, endpoints, processes.clone());
+        let function = Arc::new(function);
         for _ in 0..settings.concurrency {
             let sandbox = sandbox::run(
                 Arc::clone(&function),
@@ -206,6 +241,9 @@ impl Local {
         let asynchronous = lambda.clone();
         tasks.push(tokio::spawn(async move {
             while let Some(s3::Notification { id, event }) = notifications.recv().await {
+                if !settings.notify {
+                    continue;
+                }
                 let (lambda, store, delivered) =
                     (asynchronous.clone(), store.clone(), delivered.clone());
                 tokio::spawn(async move {
@@ -225,6 +263,7 @@ impl Local {
             Self {
                 endpoints,
                 lambda,
+                processes,
                 stop,
                 tasks,
             },
@@ -240,6 +279,11 @@ impl Local {
         self.endpoints
     }
 
+    /// The function's processes.
+    pub fn processes(&self) -> Processes {
+        self.processes.clone()
+    }
+
     /// SDK clients of the embedded S3 and DynamoDB.
     pub fn clients(&self) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Client) {
         clients(self.endpoints)
@@ -251,7 +295,7 @@ impl Local {
         let _ = self.stop.send(true);
         for task in self.tasks {
             // The task that waits for notifications has nothing to finish.
-            let grace = std::time::Duration::from_secs(2);
+            let grace = Duration::from_secs(2);
             let abort = task.abort_handle();
             if tokio::time::timeout(grace, task).await.is_err() {
                 abort.abort();

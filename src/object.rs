@@ -100,6 +100,16 @@ impl ObjectVersion {
             .is_some_and(|version| !version.is_null())
     }
 
+    /// This object, with the version that a read returned where the event named none: then a later
+    /// event that names it means the same.
+    pub fn as_read(&self, version: Option<&VersionId>) -> Self {
+        let read = version.filter(|version| self.version.is_none() && !version.is_null());
+        Self {
+            version: read.or(self.version.as_ref()).cloned(),
+            ..self.clone()
+        }
+    }
+
     /// Virtual-hosted URL of this version, percent-encoded.
     pub fn url(&self, region: &str) -> String {
         let Self {
@@ -209,6 +219,16 @@ mod tests {
             assert_ne!(id(READ), id(Content::Announced { sequencer: "0" }));
             assert!(!object("a.jpg", version).is_identified());
         }
+    }
+
+    #[test]
+    fn a_version_that_was_read_is_the_one_events_name() {
+        let (null, v1) = (VersionId::new("null"), VersionId::new("v1"));
+        let (event, named) = (object("a.jpg", None), object("a.jpg", Some("v1")));
+        assert_eq!(event.as_read(v1.as_ref()), named);
+        assert_eq!(event.as_read(null.as_ref()), event);
+        assert_eq!(event.as_read(None), event);
+        assert_eq!(named.as_read(null.as_ref()), named);
     }
 
     #[test]

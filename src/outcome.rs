@@ -109,6 +109,15 @@ impl Report {
         }
     }
 
+    /// The same object once more in one invocation.
+    pub fn again(&self) -> Self {
+        Self {
+            outcome: Outcome::Duplicate,
+            probability: None,
+            ..self.clone()
+        }
+    }
+
     /// `object` was given up on.
     pub fn failed(object: &ObjectVersion, reason: String) -> Self {
         Self {

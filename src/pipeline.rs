@@ -1,131 +1,235 @@
-//! The way of one object: fetch → decode → classify → commit.
+//! The way of the objects of one event: look up → fetch → decode → classify → commit.
+//!
+//! Known objects are skipped. Of the others some are fetched and classified at a time: downloads run
+//! ahead while the CPUs there are decode and classify. What was predicted is committed by day and
+//! class, in one transaction each.
 
 use std::{
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
+use futures_util::{StreamExt, future::join_all, stream};
+use tokio::sync::Semaphore;
 use tracing::info;
 use uuid::Uuid;
 
 use crate::{
     bucket::Bucket,
-    classifier::Classifier,
-    config::Limits,
     error::{Error, Rejection},
-    ledger::{Ledger, Written},
+    ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
     object::{Content, ObjectCreated, ObjectVersion},
     outcome::Report,
-    prediction::{Prediction, Probabilities},
-    preprocess,
+    prediction::{Label, Prediction},
+    predictor::{Predicted, Predictor},
     retry::Deadline,
 };
 
-/// Everything that stays the same from one object to the next.
+/// Objects in hand beyond those that are on a CPU: enough that no CPU waits for a download of some
+/// tens of milliseconds. Each may hold MAX_IMAGE_BYTES.
+const AHEAD: usize = 3;
+
+/// Everything that stays the same from one event to the next.
 pub struct Pipeline {
-    /// Where objects are read.
-    pub bucket: Bucket,
-    /// What says which class they show.
-    pub classifier: Arc<Classifier>,
-    /// Where they are counted.
-    pub ledger: Ledger,
-    /// Whose days are counted.
-    pub time_zone: Tz,
-    /// How large an object and its picture may be.
-    pub limits: Limits,
+    bucket: Bucket,
+    predictor: Arc<Predictor>,
+    ledger: Ledger,
+    time_zone: Tz,
+    cpus: usize,
+    /// A permit for each CPU: more pictures at once would take memory and gain nothing.
+    cpu: Arc<Semaphore>,
+}
+
+/// An object's outcome, or why it has none yet. Objects that failed together share the reason.
+pub type Ended = Result<Report, Arc<Error>>;
+
+/// How far an object came without a commit.
+enum Step {
+    /// It has its outcome.
+    Ended(Report),
+    /// It is to be counted.
+    Predicted(Box<Prediction>),
 }
 
 impl Pipeline {
-    /// Brings one object to its outcome and logs it.
+    /// Reads objects from `bucket` and counts them in `ledger`, by the days of `time_zone`.
+    pub fn new(bucket: Bucket, predictor: Predictor, ledger: Ledger, time_zone: Tz) -> Self {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            bucket,
+            predictor: Arc::new(predictor),
+            ledger,
+            time_zone,
+            cpus,
+            cpu: Arc::new(Semaphore::new(cpus)),
+        }
+    }
+
+    /// Brings every object to its outcome and logs it. Gives what became of each, in order: one that
+    /// fails does not keep the others from theirs.
     ///
-    /// # Errors
-    ///
-    /// A retryable [`Error`]; what is wrong with the object itself is an outcome.
-    pub async fn process(
+    /// An error is retryable; what is wrong with the object itself is an outcome.
+    pub async fn run(&self, objects: &[ObjectCreated], deadline: Deadline) -> Vec<Ended> {
+        let mut ended = Vec::with_capacity(objects.len());
+        for batch in objects.chunks(MAX_LOOKUP) {
+            ended.extend(self.run_batch(batch, deadline).await);
+        }
+        ended
+    }
+
+    /// As [`run`](Self::run), for [`MAX_LOOKUP`] objects at most.
+    async fn run_batch(&self, batch: &[ObjectCreated], deadline: Deadline) -> Vec<Ended> {
+        let mut results = Results::new(batch);
+        let known = self.known(batch, deadline).await;
+        let mut seen = HashSet::new();
+        let mut unknown = Vec::new();
+        for (index, created) in batch.iter().enumerate() {
+            let Some(id) = announced(created) else {
+                unknown.push(index);
+                continue;
+            };
+            match &known {
+                _ if !seen.insert(id) => results.repeats.push((index, id)),
+                Err(error) => results.end(index, Some(id), Err(Arc::clone(error))),
+                Ok(known) => match known.get(&id) {
+                    Some(entry) => {
+                        let report = Report::duplicate(&created.object, entry.clone());
+                        log(&created.object.bucket, &report, &Timings::default());
+                        results.end(index, Some(id), Ok(report));
+                    }
+                    None => unknown.push(index),
+                },
+            }
+        }
+
+        let cut = deadline.before_commit();
+        let mut steps = stream::iter(unknown)
+            .map(|index| async move { (index, self.examine(&batch[index], cut).await) })
+            .buffer_unordered(self.cpus + AHEAD);
+        let mut groups: BTreeMap<(NaiveDate, Label), Vec<Member>> = BTreeMap::new();
+        let mut grouped = HashSet::new();
+        while let Some((index, (step, timings))) = steps.next().await {
+            let bucket = &batch[index].object.bucket;
+            match step {
+                Ok(Step::Predicted(prediction)) if !grouped.insert(prediction.id) => {
+                    results.repeats.push((index, prediction.id));
+                }
+                Ok(Step::Predicted(prediction)) => {
+                    let key = (prediction.date(), prediction.class().clone());
+                    let member = Member {
+                        index,
+                        prediction,
+                        timings,
+                    };
+                    groups.entry(key).or_default().push(member);
+                }
+                Ok(Step::Ended(report)) => {
+                    log(bucket, &report, &timings);
+                    results.end(index, announced(&batch[index]), Ok(report));
+                }
+                Err(error) => results.end(index, announced(&batch[index]), Err(Arc::new(error))),
+            }
+        }
+
+        let groups = groups
+            .into_values()
+            .map(|group| self.commit(group, deadline));
+        for (member, ended) in join_all(groups).await.into_iter().flatten() {
+            results.end(member.index, Some(member.prediction.id), ended);
+        }
+        results.in_order()
+    }
+
+    /// What the ledger has of those objects whose event tells their id.
+    async fn known(
+        &self,
+        batch: &[ObjectCreated],
+        deadline: Deadline,
+    ) -> Result<HashMap<Uuid, Entry>, Arc<Error>> {
+        let ids: HashSet<Uuid> = batch.iter().filter_map(announced).collect();
+        let ids = Vec::from_iter(ids);
+        self.ledger.lookup(&ids, deadline).await.map_err(Arc::new)
+    }
+
+    /// Fetches and classifies one object, until `deadline`.
+    async fn examine(
         &self,
         created: &ObjectCreated,
         deadline: Deadline,
-    ) -> Result<Report, Error> {
+    ) -> (Result<Step, Error>, Timings) {
         let mut timings = Timings::default();
-        let report = self.outcome(created, deadline, &mut timings).await?;
-        log(&created.object.bucket, &report, &timings);
-        Ok(report)
+        let step = self.step(created, deadline, &mut timings);
+        let step = deadline.bound("classify the picture", step).await;
+        (step.and_then(|step| step), timings)
     }
 
-    async fn outcome(
+    async fn step(
         &self,
         created: &ObjectCreated,
         deadline: Deadline,
         timings: &mut Timings,
-    ) -> Result<Report, Error> {
+    ) -> Result<Step, Error> {
         let object = &created.object;
-        let sequencer = created.sequencer.as_deref().unwrap_or_default();
-        let mut id = object.id(Content::Announced { sequencer });
-        if object.is_identified()
-            && let Some(entry) = self.ledger.lookup(id, deadline).await?
-        {
-            return Ok(Report::duplicate(object, entry));
-        }
-
         let started = Instant::now();
         let fetched = match self.bucket.fetch(object, deadline).await {
             Ok(fetched) => fetched,
             Err(Error::Rejected(rejection)) => {
+                let sequencer = created.sequencer.as_deref().unwrap_or_default();
+                let id = object.id(Content::Announced { sequencer });
                 return self.reject(object, id, None, &rejection, deadline).await;
             }
             Err(error) => return Err(error),
         };
         timings.fetch = Some(started.elapsed());
-        if !object.is_identified() {
-            id = object.id(fetched.content());
-            if let Some(entry) = self.ledger.lookup(id, deadline).await? {
-                return Ok(Report::duplicate(object, entry));
-            }
+        let object = object.as_read(fetched.version.as_ref());
+        let id = object.id(fetched.content());
+        if announced(created).is_none()
+            && let Some(entry) = self.ledger.lookup(&[id], deadline).await?.remove(&id)
+        {
+            return Ok(Step::Ended(Report::duplicate(&object, entry)));
         }
 
         let captured = fetched.last_modified.with_timezone(&self.time_zone);
-        let probabilities = match self.classify(fetched.body, timings).await {
-            Ok(probabilities) => probabilities,
+        let predicted = match self.predict(fetched.body).await {
+            Ok(predicted) => predicted,
             Err(Error::Rejected(rejection)) => {
                 let day = Some(captured.date_naive());
-                return self.reject(object, id, day, &rejection, deadline).await;
+                return self.reject(&object, id, day, &rejection, deadline).await;
             }
             Err(error) => return Err(error),
         };
-        let prediction = Prediction {
-            created: created.clone(),
+        timings.decode = Some(predicted.decode);
+        timings.inference = Some(predicted.inference);
+        Ok(Step::Predicted(Box::new(Prediction {
+            created: ObjectCreated {
+                object,
+                ..created.clone()
+            },
             id,
-            probabilities,
-            model_version: self.classifier.manifest().model_version().to_owned(),
+            probabilities: predicted.probabilities,
+            model_version: self.predictor.manifest().model_version().to_owned(),
             captured,
             predicted_at: Utc::now(),
-        };
-
-        let started = Instant::now();
-        let written = self.ledger.commit(&prediction, deadline).await?;
-        timings.commit = Some(started.elapsed());
-        Ok(match written {
-            Written::Now(count) => Report::recorded(&prediction, count),
-            Written::Before(entry) => Report::duplicate(object, entry),
-        })
+        })))
     }
 
-    async fn classify(
-        &self,
-        body: Result<Vec<u8>, Rejection>,
-        timings: &mut Timings,
-    ) -> Result<Probabilities, Error> {
+    async fn predict(&self, body: Result<Vec<u8>, Rejection>) -> Result<Predicted, Error> {
         let bytes = body?;
-        let (classifier, limits) = (Arc::clone(&self.classifier), self.limits);
-        let compute = move || classify(&classifier, &bytes, limits);
-        let classified = tokio::task::spawn_blocking(compute)
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.cpu).acquire_owned().await.ok();
+        let predictor = Arc::clone(&self.predictor);
+        let compute = move || {
+            // Kept to the end of the work, even where nobody waits for it any more.
+            let _permit = permit;
+            predictor.predict(&bytes)
+        };
+        tokio::task::spawn_blocking(compute)
             .await
-            .map_err(Error::Aborted)??;
-        timings.decode = Some(classified.decode);
-        timings.inference = Some(classified.inference);
-        Ok(classified.probabilities)
+            .map_err(Error::Aborted)?
     }
 
     async fn reject(
@@ -135,55 +239,98 @@ impl Pipeline {
         day: Option<NaiveDate>,
         rejection: &Rejection,
         deadline: Deadline,
-    ) -> Result<Report, Error> {
-        Ok(
-            match self
-                .ledger
-                .reject(object, id, day, rejection, deadline)
-                .await?
-            {
-                Written::Now(()) => Report::rejected(object, day, rejection),
-                Written::Before(entry) => Report::duplicate(object, entry),
-            },
-        )
+    ) -> Result<Step, Error> {
+        let written = self
+            .ledger
+            .reject(object, id, day, rejection, deadline)
+            .await?;
+        Ok(Step::Ended(match written {
+            Written::Now(()) => Report::rejected(object, day, rejection),
+            Written::Before(entry) => Report::duplicate(object, entry),
+        }))
+    }
+
+    /// Commits the predictions of one day and class and logs them.
+    async fn commit(&self, group: Vec<Member>, deadline: Deadline) -> Vec<(Member, Ended)> {
+        let mut ended = Vec::with_capacity(group.len());
+        let mut written = Vec::with_capacity(group.len());
+        for chunk in group.chunks(MAX_GROUP) {
+            let started = Instant::now();
+            let predictions: Vec<&Prediction> =
+                chunk.iter().map(|member| &*member.prediction).collect();
+            let chunk = self.ledger.commit(&predictions, deadline).await.into_iter();
+            written.extend(chunk.map(|written| (written, started.elapsed())));
+        }
+        for (mut member, (written, elapsed)) in group.into_iter().zip(written) {
+            member.timings.commit = Some(elapsed);
+            let report = written.map(|written| match written {
+                Written::Now(count) => Report::recorded(&member.prediction, count),
+                Written::Before(entry) => {
+                    Report::duplicate(&member.prediction.created.object, entry)
+                }
+            });
+            if let Ok(report) = &report {
+                log(
+                    &member.prediction.created.object.bucket,
+                    report,
+                    &member.timings,
+                );
+            }
+            ended.push((member, report));
+        }
+        ended
     }
 }
 
-/// What the model says of one picture, and how long it took.
-#[derive(Debug)]
-pub struct Classified {
-    /// What the model says.
-    pub probabilities: Probabilities,
-    /// Decoding, resizing and scaling.
-    pub decode: Duration,
-    /// Running the model.
-    pub inference: Duration,
+/// The id of an object, where the event alone tells it.
+fn announced(created: &ObjectCreated) -> Option<Uuid> {
+    let content = Content::Announced { sequencer: "" };
+    created
+        .object
+        .is_identified()
+        .then(|| created.object.id(content))
 }
 
-/// Bytes → probabilities: the part that needs a CPU and no network.
-///
-/// # Errors
-///
-/// [`Error::Rejected`] where the bytes are no picture for us, [`Error::Model`] where the model fails.
-pub fn classify(
-    classifier: &Classifier,
-    bytes: &[u8],
-    limits: Limits,
-) -> Result<Classified, Error> {
-    let started = Instant::now();
-    let picture = preprocess::decode(bytes, limits)?;
-    let manifest = classifier.manifest();
-    let input = preprocess::tensor(&picture, &manifest.input, &manifest.preprocess);
-    drop(picture);
-    let decode = started.elapsed();
+/// A prediction on its way to a commit.
+struct Member {
+    /// Position in the batch.
+    index: usize,
+    prediction: Box<Prediction>,
+    timings: Timings,
+}
 
-    let started = Instant::now();
-    let probabilities = classifier.classify(&input)?;
-    Ok(Classified {
-        probabilities,
-        decode,
-        inference: started.elapsed(),
-    })
+/// What became of the objects of a batch.
+struct Results {
+    ended: Vec<Option<Ended>>,
+    by_id: HashMap<Uuid, Ended>,
+    /// Objects that the batch has more than once: position and id.
+    repeats: Vec<(usize, Uuid)>,
+}
+
+impl Results {
+    fn new(batch: &[ObjectCreated]) -> Self {
+        Self {
+            ended: vec![None; batch.len()],
+            by_id: HashMap::new(),
+            repeats: Vec::new(),
+        }
+    }
+
+    fn end(&mut self, index: usize, id: Option<Uuid>, ended: Ended) {
+        if let Some(id) = id {
+            self.by_id.insert(id, ended.clone());
+        }
+        self.ended[index] = Some(ended);
+    }
+
+    fn in_order(mut self) -> Vec<Ended> {
+        for (index, id) in self.repeats {
+            let first = self.by_id.get(&id).cloned();
+            self.ended[index] = first.map(|first| first.map(|report| report.again()));
+        }
+        // Each object of the batch ended or repeats one that did.
+        self.ended.into_iter().flatten().collect()
+    }
 }
 
 /// How long each step took; `None` where it was not reached.

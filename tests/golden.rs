@@ -9,7 +9,7 @@ use moth_classifier::{
     config::Limits,
     error::Rejection,
     manifest::Resize,
-    pipeline,
+    predictor::Predictor,
     preprocess::{decode, resize},
 };
 use serde::Deserialize;
@@ -52,8 +52,9 @@ fn probabilities_are_tensorflows() {
         serde_json::from_str(&fs::read_to_string(root().join("tests/golden.json")).unwrap())
             .unwrap();
     let classifier = Classifier::load(&root().join("model")).unwrap();
+    let predictor = Predictor::new(classifier, LIMITS);
     assert_eq!(
-        classifier.manifest().sha256,
+        predictor.manifest().sha256,
         golden.model_sha256,
         "golden.json is of another model: run tests/golden.py"
     );
@@ -65,9 +66,7 @@ fn probabilities_are_tensorflows() {
             .get(name)
             .unwrap_or_else(|| panic!("no golden for {name}"));
         let bytes = fs::read(&file).unwrap();
-        let probabilities = pipeline::classify(&classifier, &bytes, LIMITS)
-            .unwrap()
-            .probabilities;
+        let probabilities = predictor.predict(&bytes).unwrap().probabilities;
         for (label, probability) in probabilities.iter() {
             let difference = (probability - expected.probabilities[label.as_str()]).abs();
             assert!(

@@ -24,8 +24,8 @@ use crate::{
     classifier::Classifier,
     config::Limits,
     error::{Rejection, chain},
-    pipeline,
     prediction::Probabilities,
+    predictor::Predictor,
 };
 
 /// What `--json` prints of one file.
@@ -45,18 +45,18 @@ type Answer = Result<Probabilities, String>;
 pub(super) fn run(pictures: &Pictures) -> anyhow::Result<ExitCode> {
     let config = config()?;
     let files = files::find(&pictures.paths)?;
-    let classifier = Classifier::load(&config.model_dir)?;
+    let predictor = Predictor::new(Classifier::load(&config.model_dir)?, config.limits);
     let paths: Vec<String> = files
         .iter()
         .map(|file| file.path.to_string_lossy().into_owned())
         .collect();
     let table = match pictures.json {
         true => None,
-        false => Some(Table::new(columns(&paths, &classifier), files.len())?),
+        false => Some(Table::new(columns(&paths, &predictor), files.len())?),
     };
 
     let mut failed = 0;
-    in_order(&files, &classifier, config.limits, |index, answer, ms| {
+    in_order(&files, &predictor, config.limits, |index, answer, ms| {
         let path = paths[index].as_str();
         failed += usize::from(answer.is_err());
         match &table {
@@ -77,7 +77,7 @@ pub(super) fn run(pictures: &Pictures) -> anyhow::Result<ExitCode> {
 /// Classifies `files` on all CPUs and hands each answer, with its milliseconds, to `show`, in order.
 fn in_order(
     files: &[File],
-    classifier: &Classifier,
+    predictor: &Predictor,
     limits: Limits,
     mut show: impl FnMut(usize, Answer, f64) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -96,7 +96,7 @@ fn in_order(
                     files.get(index).map(|file| (index, file))
                 } {
                     let started = Instant::now();
-                    let answer = classify(file, classifier, limits);
+                    let answer = classify(file, predictor, limits);
                     let ms = started.elapsed().as_secs_f64() * 1000.0;
                     if sender.send((index, answer, ms)).is_err() {
                         return;
@@ -118,7 +118,7 @@ fn in_order(
     })
 }
 
-fn classify(file: &File, classifier: &Classifier, limits: Limits) -> Answer {
+fn classify(file: &File, predictor: &Predictor, limits: Limits) -> Answer {
     let text = |error: &(dyn std::error::Error + 'static)| chain(error);
     let bytes = fs::metadata(&file.path)
         .map_err(|error| text(&error))?
@@ -131,13 +131,12 @@ fn classify(file: &File, classifier: &Classifier, limits: Limits) -> Answer {
         .to_string());
     }
     let bytes = fs::read(&file.path).map_err(|error| text(&error))?;
-    let classified =
-        pipeline::classify(classifier, &bytes, limits).map_err(|error| text(&error))?;
-    Ok(classified.probabilities)
+    let predicted = predictor.predict(&bytes).map_err(|error| text(&error))?;
+    Ok(predicted.probabilities)
 }
 
-fn columns(paths: &[String], classifier: &Classifier) -> Vec<Column> {
-    let labels = classifier
+fn columns(paths: &[String], predictor: &Predictor) -> Vec<Column> {
+    let labels = predictor
         .manifest()
         .labels
         .iter()

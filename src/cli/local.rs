@@ -69,6 +69,8 @@ struct Response {
     outcomes: Vec<Report>,
 }
 
+/// How long the function may work on one event.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// S3's port with --serve, where none is given.
 const PORT: u16 = 9000;
 /// s3s logs every refused request as an error, and a refusal is an answer.
@@ -134,6 +136,9 @@ async fn serve(
         port,
         concurrency,
         bootstrap,
+        timeout: TIMEOUT,
+        notify: true,
+        between: None,
     };
     let (local, events) = Local::start(settings).await?;
     if arguments.serve {
@@ -264,8 +269,9 @@ async fn put(client: &aws_sdk_s3::Client, file: File) -> Upload {
 
 /// The outcome of each object of an event.
 fn reports(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Report)>> {
-    let objects = event::parse(&delivery.event)?.into_iter();
-    let objects = objects
+    let parts = event::parse(&delivery.event, REGION).parts.into_iter();
+    let objects = parts
+        .flat_map(|part| part.objects)
         .map(|created| Ok(created?.object))
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(match delivery.answer {

@@ -31,13 +31,11 @@ use tokio::{
 };
 
 use super::{
-    CREDENTIALS, Endpoints, LocalError, REGION, Settings,
+    Between, CREDENTIALS, Endpoints, LocalError, Processes, REGION, Settings,
     lambda::{FUNCTION, Invocation, Queue},
     url,
 };
 
-/// How long the function may work on one event.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Lambda's limit on the answer of a function.
 const MAX_ANSWER: usize = 6 * 1024 * 1024;
 /// A function that ended this often in a row before it asked for an event is not started again.
@@ -49,17 +47,24 @@ pub(super) struct Function {
     environment: Vec<(&'static str, String)>,
     model_dir: PathBuf,
     log: PathBuf,
+    timeout: Duration,
+    processes: Processes,
 }
 
 impl Function {
-    pub(super) fn new(settings: &Settings, endpoints: Endpoints) -> Self {
+    /// `processes` is kept as the ids of those that run.
+    pub(super) fn new(settings: &Settings, endpoints: Endpoints, processes: Processes) -> Self {
         let config = &settings.config;
+        let Between { s3, dynamodb } = settings.between.unwrap_or(Between {
+            s3: endpoints.s3,
+            dynamodb: endpoints.dynamodb,
+        });
         let environment = vec![
             ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", CREDENTIALS.1.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
-            ("AWS_ENDPOINT_URL_S3", url(endpoints.s3)),
-            ("AWS_ENDPOINT_URL_DYNAMODB", url(endpoints.dynamodb)),
+            ("AWS_ENDPOINT_URL_S3", url(s3)),
+            ("AWS_ENDPOINT_URL_DYNAMODB", url(dynamodb)),
             ("AWS_LAMBDA_FUNCTION_NAME", FUNCTION.to_owned()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
             // One vCPU's worth, as in the cloud.
@@ -80,6 +85,8 @@ impl Function {
             environment,
             model_dir: config.model_dir.clone(),
             log: settings.folder.join("function.log"),
+            timeout: settings.timeout,
+            processes,
         }
     }
 
@@ -140,7 +147,7 @@ pub(super) async fn run(
     tokio::pin!(stop);
     let mut starts = 0;
     loop {
-        let process = Process::new(queue.clone());
+        let process = Process::new(queue.clone(), function.timeout);
         tokio::select! {
             ended = process.run(&function) => {
                 let ended = match ended {
@@ -171,6 +178,7 @@ struct Shared {
     slot: Mutex<Slot>,
     ready: AtomicBool,
     deadline: watch::Sender<Option<Instant>>,
+    timeout: Duration,
 }
 
 /// What the process works on.
@@ -182,12 +190,13 @@ enum Slot {
 }
 
 impl Process {
-    fn new(queue: Queue) -> Self {
+    fn new(queue: Queue, timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             queue,
             slot: Mutex::new(Slot::Idle),
             ready: AtomicBool::new(false),
             deadline: watch::Sender::new(None),
+            timeout,
         }))
     }
 
@@ -197,13 +206,19 @@ impl Process {
         let mut child = function.start(listener.local_addr()?.to_string())?;
         let serve = axum::serve(listener, self.clone().router());
         let serve = tokio::spawn(serve.into_future());
+        let id = child.id();
+        function.processes.lock().extend(id);
         let ended = tokio::select! {
             status = child.wait() => how_it_ended(status?),
             () = self.timeout() => {
                 child.kill().await?;
-                format!("task timed out after {} seconds", TIMEOUT.as_secs())
+                format!("task timed out after {} seconds", self.0.timeout.as_secs())
             }
         };
+        function
+            .processes
+            .lock()
+            .retain(|&process| Some(process) != id);
         serve.abort();
         Ok(ended)
     }
@@ -284,7 +299,10 @@ async fn next(State(process): State<Process>) -> Response {
             "lambda-runtime-aws-request-id",
             invocation.request_id.to_string(),
         ),
-        ("lambda-runtime-deadline-ms", deadline_ms().to_string()),
+        (
+            "lambda-runtime-deadline-ms",
+            deadline_ms(process.0.timeout).to_string(),
+        ),
         (
             "lambda-runtime-invoked-function-arn",
             format!("arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION}"),
@@ -301,7 +319,7 @@ async fn next(State(process): State<Process>) -> Response {
     process
         .0
         .deadline
-        .send_replace(Some(Instant::now() + TIMEOUT));
+        .send_replace(Some(Instant::now() + process.0.timeout));
     (head, payload).into_response()
 }
 
@@ -324,8 +342,8 @@ async fn init_error() -> StatusCode {
     StatusCode::ACCEPTED
 }
 
-fn deadline_ms() -> u128 {
-    let deadline = SystemTime::now() + TIMEOUT;
+fn deadline_ms(timeout: Duration) -> u128 {
+    let deadline = SystemTime::now() + timeout;
     deadline
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()

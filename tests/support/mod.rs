@@ -6,13 +6,16 @@
     reason = "each test file uses its own part"
 )]
 
-use std::{collections::HashMap, ffi::OsString, path::PathBuf, time::Duration};
+pub mod proxy;
+
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use moth_classifier::{
     config::Config,
-    local::{self, Delivery, Events, Local, Settings, url},
+    local::{self, Between, Delivery, Events, Local, Settings, url},
 };
+use proxy::Proxy;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -48,45 +51,153 @@ pub fn config(overrides: &[(&str, &str)]) -> Config {
     .unwrap()
 }
 
+/// How a stack differs from the one that `local` starts.
+pub struct Options<'a> {
+    /// Environment variables of the function.
+    pub variables: &'a [(&'a str, &'a str)],
+    pub processes: usize,
+    /// Whether a put invokes the function.
+    pub notify: bool,
+    pub timeout: Duration,
+    /// Whether proxies stand between the function and the services.
+    pub proxied: bool,
+    /// What an earlier stack kept.
+    pub folder: Option<TempDir>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            variables: &[],
+            processes: 2,
+            notify: true,
+            timeout: Duration::from_secs(60),
+            proxied: false,
+            folder: None,
+        }
+    }
+}
+
+/// A function that tells red, green and blue pictures, and answers in a moment.
+pub const COLOR_MODEL: (&str, &str) = (
+    "MODEL_DIR",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/color_model"),
+);
+
+/// A picture of one colour, a PNG, which [`COLOR_MODEL`] calls `class`.
+pub fn picture(class: &str) -> Vec<u8> {
+    let color = match class {
+        "AAW" => [255, 0, 0],
+        "ECLW" => [0, 255, 0],
+        "FAW" => [0, 0, 255],
+        _ => panic!("no color of {class}"),
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(20, 10, image::Rgb(color))
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .unwrap();
+    bytes.into_inner()
+}
+
 pub struct Stack {
     pub local: Local,
     pub events: Events,
     pub s3: aws_sdk_s3::Client,
     pub dynamodb: aws_sdk_dynamodb::Client,
-    _folder: TempDir,
+    /// In front of S3 and DynamoDB, where the stack is proxied.
+    pub proxies: Option<[Proxy; 2]>,
+    folder: TempDir,
 }
 
 impl Stack {
     /// Starts the services and two processes of the function.
-    pub async fn start(overrides: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::with(Options {
+            variables,
+            ..Options::default()
+        })
+        .await
+    }
+
+    pub async fn with(options: Options<'_>) -> Self {
+        let folder = options
+            .folder
+            .unwrap_or_else(|| tempfile::tempdir().unwrap());
+        let proxies = match options.proxied {
+            true => Some([Proxy::listen().await, Proxy::listen().await]),
+            false => None,
+        };
         let settings = Settings {
-            config: config(overrides),
+            config: config(options.variables),
             folder: folder.path().to_owned(),
             port: 0,
-            concurrency: 2,
+            concurrency: options.processes,
             bootstrap: BINARY.into(),
+            timeout: options.timeout,
+            notify: options.notify,
+            between: proxies.as_ref().map(|[s3, dynamodb]| Between {
+                s3: s3.address(),
+                dynamodb: dynamodb.address(),
+            }),
         };
         let (local, events) = Local::start(settings).await.unwrap();
+        if let Some([s3, dynamodb]) = &proxies {
+            let endpoints = local.endpoints();
+            for (proxy, service) in [(s3, endpoints.s3), (dynamodb, endpoints.dynamodb)] {
+                let processes = local.processes();
+                proxy.connect(service, move || processes.ids().into_iter().for_each(kill));
+            }
+        }
         let (s3, dynamodb) = local.clients();
         Self {
             local,
             events,
             s3,
             dynamodb,
-            _folder: folder,
+            proxies,
+            folder,
         }
     }
 
-    /// Puts an object, and gives its version id and what became of its event.
-    pub async fn put(&mut self, key: &str, bytes: Vec<u8>) -> (String, Delivery) {
+    /// In front of S3.
+    pub fn s3_proxy(&self) -> &Proxy {
+        &self.proxies.as_ref().unwrap()[0]
+    }
+
+    /// In front of DynamoDB.
+    pub fn dynamodb_proxy(&self) -> &Proxy {
+        &self.proxies.as_ref().unwrap()[1]
+    }
+
+    /// Stops everything and gives what it kept.
+    pub async fn stop(self) -> TempDir {
+        self.local.stop().await;
+        self.folder
+    }
+
+    /// The lines of the function's log.
+    pub fn log(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.folder.path().join("function.log")).unwrap();
+        let lines = log.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect()
+    }
+
+    /// Puts an object that invokes nothing, and gives its version id.
+    pub async fn upload(&self, key: &str, bytes: Vec<u8>) -> String {
         let put = self
             .s3
             .put_object()
             .bucket(local::BUCKET)
             .key(key)
             .body(bytes.into());
-        let version = put.send().await.unwrap().version_id.unwrap();
+        put.send().await.unwrap().version_id.unwrap()
+    }
+
+    /// Puts an object, and gives its version id and what became of its event.
+    pub async fn put(&mut self, key: &str, bytes: Vec<u8>) -> (String, Delivery) {
+        let version = self.upload(key, bytes).await;
         (version, self.delivery().await)
     }
 
@@ -159,6 +270,21 @@ pub fn event(objects: &[(&str, &str, Option<&str>)]) -> Value {
         })
     };
     json!({"Records": objects.iter().map(record).collect::<Vec<_>>()})
+}
+
+/// An SQS event of messages: id and body.
+pub fn queue_event(messages: &[(String, Value)]) -> Value {
+    let record = |(id, body): &(String, Value)| json!({"messageId": id, "eventSource": "aws:sqs", "body": body.to_string()});
+    json!({"Records": messages.iter().map(record).collect::<Vec<_>>()})
+}
+
+/// Ends a process at once.
+pub fn kill(process: u32) {
+    // It may have ended by itself.
+    let _ = Command::new("kill")
+        .args(["-9", &process.to_string()])
+        .stderr(std::process::Stdio::null())
+        .status();
 }
 
 pub fn string(item: &Item, attribute: &str) -> String {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use axum::body::Bytes;
-use futures::stream::try_unfold;
+use futures_util::stream::try_unfold;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::StreamingBlob;
 use tempfile::TempPath;

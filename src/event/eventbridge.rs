@@ -1,0 +1,62 @@
+//! An EventBridge event of S3. Its fields are in kebab-case, its keys as they are.
+//!
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{EventError, describe, notification::object_version};
+use crate::object::ObjectCreated;
+
+#[derive(Deserialize)]
+struct Event {
+    region: String,
+    detail: Detail,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Object {
+    key: String,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+/// `None` where the event tells of something other than a creation.
+pub(super) fn parse(event: &Value) -> Option<Result<ObjectCreated, EventError>> {
+    let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default();
+    match (text("source"), text("detail-type")) {
+        ("aws.s3", "Object Created") => {}
+        // "Object Deleted", "Object Restore Completed", "Object Tags Added", …
+        ("aws.s3", kind) if kind.starts_with("Object ") => return None,
+        (source, kind) => {
+            let got = format!(
+                "{} (source {source:?}, detail-type {kind:?})",
+                describe(event)
+            );
+            return Some(Err(EventError::UnknownShape(got)));
+        }
+    }
+    let created = Event::deserialize(event)
+        .map_err(|error| error.to_string())
+        .and_then(|Event { region, detail }| {
+            let Detail { bucket, object } = detail;
+            Ok(ObjectCreated {
+                object: object_version(bucket.name, object.key, object.version_id)?,
+                region,
+                sequencer: object.sequencer,
+            })
+        });
+    Some(created.map_err(EventError::EventBridge))
+}

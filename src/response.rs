@@ -1,0 +1,116 @@
+//! What the function answers, in the shape that the event's source reads.
+
+use serde::Serialize;
+
+use crate::outcome::{Outcome, Report};
+
+/// The function's answer where it succeeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// To S3, EventBridge and SNS, which do not read it, and to whoever invokes the function by hand:
+    /// an outcome for each object of the event, in its order.
+    Notification {
+        /// One for each object created.
+        outcomes: Vec<Report>,
+    },
+    /// To SQS: the messages to be delivered again. It deletes the others.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+    #[serde(rename_all = "camelCase")]
+    Queue {
+        /// The failed ones.
+        batch_item_failures: Vec<FailedMessage>,
+    },
+    /// To S3 Batch Operations, for its completion report.
+    ///
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html>
+    #[serde(rename_all = "camelCase")]
+    BatchOperations {
+        /// As in the event.
+        invocation_schema_version: String,
+        /// What to think of a task that is not among the results.
+        treat_missing_keys_as: ResultCode,
+        /// As in the event.
+        invocation_id: String,
+        /// One for each task.
+        results: Vec<TaskResult>,
+    },
+}
+
+/// A message that SQS is to deliver again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedMessage {
+    /// Its `messageId`.
+    pub item_identifier: String,
+}
+
+/// What became of one task of S3 Batch Operations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskResult {
+    /// As in the event.
+    pub task_id: String,
+    /// Whether it is done.
+    pub result_code: ResultCode,
+    /// What the completion report says of it.
+    pub result_string: String,
+}
+
+/// How a task of S3 Batch Operations ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ResultCode {
+    /// Recorded, now or before.
+    Succeeded,
+    /// To be tried again.
+    TemporaryFailure,
+    /// Refused for good, or not a task.
+    PermanentFailure,
+}
+
+/// S3 Batch Operations takes no longer result strings.
+const MAX_RESULT_STRING: usize = 1024;
+
+impl TaskResult {
+    /// The object of task `task_id` has its outcome.
+    pub fn ended(task_id: String, report: &Report) -> Self {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (result_code, result_string) = match (&report.class_name, report.count) {
+            (Some(class), Some(count)) => {
+                let word = match report.outcome {
+                    Outcome::Duplicate => "already recorded",
+                    _ => "recorded",
+                };
+                let date = text(&report.date);
+                (
+                    ResultCode::Succeeded,
+                    format!("{word}: {class} number {count} of {date}"),
+                )
+            }
+            _ => (
+                ResultCode::PermanentFailure,
+                format!("rejected: {}", text(&report.reason)),
+            ),
+        };
+        Self::new(task_id, result_code, result_string)
+    }
+
+    /// Task `task_id` did not come to an outcome.
+    pub fn failed(task_id: String, reason: &str, is_permanent: bool) -> Self {
+        let result_code = match is_permanent {
+            true => ResultCode::PermanentFailure,
+            false => ResultCode::TemporaryFailure,
+        };
+        Self::new(task_id, result_code, reason.to_owned())
+    }
+
+    fn new(task_id: String, result_code: ResultCode, mut result_string: String) -> Self {
+        result_string.truncate(result_string.floor_char_boundary(MAX_RESULT_STRING));
+        Self {
+            task_id,
+            result_code,
+            result_string,
+        }
+    }
+}

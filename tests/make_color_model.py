@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Writes tests/color_model: a model that calls red AAW, green ECLW and blue FAW.
+
+    python tests/make_color_model.py
+
+Tests that are about everything but the pictures run the function with it: it loads in a moment, and a
+picture of one colour has a class that the test knows.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+FOLDER = Path(__file__).resolve().parent / "color_model"
+SIZE = 8
+
+
+def main() -> None:
+    # A pure colour gets 4 against 0 and 0, so a probability of 0.965.
+    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32) * 4, "weights")
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIZE, SIZE, 3])
+    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])
+    graph = helper.make_graph(nodes, "color", [image], [probabilities], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx_bytes = model.SerializeToString()
+    manifest = {
+        "file": "model.onnx",
+        "sha256": hashlib.sha256(onnx_bytes).hexdigest(),
+        "labels": ["AAW", "ECLW", "FAW"],
+        "input": {"name": "image", "layout": "NHWC", "width": SIZE, "height": SIZE},
+        "output": {"name": "probabilities", "kind": "probabilities"},
+        "preprocess": {
+            "resize": "bicubic",
+            "color": "RGB",
+            "scale": 1 / 255,
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+        },
+    }
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "model.onnx").write_bytes(onnx_bytes)
+    (FOLDER / "model.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
