@@ -44,7 +44,7 @@ pub fn timeouts() -> TimeoutConfig {
 }
 
 /// Whether the same call may succeed later: throttling, a server error, a timeout, a lost
-/// connection. Where it is true of a write, the write may have been done all the same.
+/// connection, an answer that cannot be read. Where it is true of a write, the write may have been done all the same.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -52,7 +52,11 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
         }
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
-            status >= 500 || status == 429 || service.err().code().is_some_and(is_throttling)
+            // An answer that was garbled on its way may be a success, or have no code.
+            status < 300
+                || status >= 500
+                || status == 429
+                || service.err().code().is_none_or(is_throttling)
         }
         _ => false,
     }

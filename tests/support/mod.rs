@@ -6,6 +6,7 @@
     reason = "each test file uses its own part"
 )]
 
+pub mod promise;
 pub mod proxy;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::Command, time::Duration};

@@ -192,7 +192,7 @@ impl Shared {
         });
         if fault.is_none()
             && let Some((calls, faults)) = plan.chance.clone()
-            && plan.random() % calls == 0
+            && plan.random().is_multiple_of(calls)
         {
             let which = plan.random() as usize % faults.len();
             fault = Some(faults[which]).filter(|fault| fault.happens_to(operation));
