@@ -53,8 +53,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             // An answer that was garbled on its way may be a success, or have no code.
-            status < 300
-                || status >= 500
+            !(300..500).contains(&status)
                 || status == 429
                 || service.err().code().is_none_or(is_throttling)
         }

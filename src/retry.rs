@@ -12,8 +12,8 @@ const REPORT_MARGIN: Duration = Duration::from_millis(500);
 const COMMIT_RESERVE: Duration = Duration::from_secs(8);
 /// First and largest pause. Full jitter draws each pause evenly between 0 and a bound that doubles:
 /// <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>
-const FIRST_BOUND: Duration = Duration::from_millis(25);
-const LAST_BOUND: Duration = Duration::from_secs(2);
+const FIRST_BOUND: Duration = Duration::from_millis(50);
+const LAST_BOUND: Duration = Duration::from_secs(1);
 
 /// When an invocation must have answered.
 #[derive(Debug, Clone, Copy)]
