@@ -38,9 +38,14 @@ pub enum Rejection {
     /// No image format begins like this.
     #[error("not a picture: send JPEG, PNG or WebP")]
     NotAPicture,
-    /// An image format that is not decoded here.
-    #[error("{0} is not supported: send JPEG, PNG or WebP")]
-    UnsupportedFormat(&'static str),
+    /// A known format that is not decoded here.
+    #[error("{what} is not supported: {todo}")]
+    Unsupported {
+        /// What it is.
+        what: &'static str,
+        /// What to do instead.
+        todo: &'static str,
+    },
     /// The data stops before the picture is complete.
     #[error("the {} file is cut off: upload it again", name(*.0))]
     Truncated(ImageFormat),

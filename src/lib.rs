@@ -54,6 +54,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod format;
 pub mod handler;
 pub mod ledger;
 #[cfg(feature = "local")]

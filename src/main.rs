@@ -1,6 +1,6 @@
 //! The Lambda function where Lambda started it, otherwise the command line.
 
-use std::{env, process::ExitCode};
+use std::{env, panic, process::ExitCode};
 
 use moth_classifier::{cli, error::chain, handler, logging};
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
@@ -23,6 +23,8 @@ fn function() -> ExitCode {
         .with(logging::levels("info"))
         .with(lines)
         .init();
+    // A panic is one line of the log, like everything else. What a decoder panics at is rejected.
+    panic::set_hook(Box::new(|panic| tracing::error!(reason = %panic, "panic")));
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

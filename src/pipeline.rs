@@ -22,7 +22,7 @@ use crate::{
     bucket::Bucket,
     error::{Error, Rejection},
     ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
-    object::{Content, ObjectCreated, ObjectVersion},
+    object::{Content, Escaped, ObjectCreated, ObjectVersion},
     outcome::Report,
     prediction::{Label, Prediction},
     predictor::{Predicted, Predictor},
@@ -342,7 +342,7 @@ struct Timings {
     commit: Option<Duration>,
 }
 
-/// One line for each image. The JSON format escapes the key.
+/// One line for each image. JSON escapes no more of a key than it must, and a terminal obeys more.
 fn log(bucket: &str, report: &Report, timings: &Timings) {
     // Tenths of a millisecond are all a reader needs.
     let ms = |duration: Option<Duration>| {
@@ -351,7 +351,7 @@ fn log(bucket: &str, report: &Report, timings: &Timings) {
     info!(
         outcome = report.outcome.as_str(),
         bucket,
-        key = report.key,
+        key = %Escaped(&report.key),
         version = report.version_id,
         class = report.class_name,
         probability = report.probability,

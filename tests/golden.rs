@@ -10,7 +10,7 @@ use moth_classifier::{
     error::Rejection,
     manifest::Resize,
     predictor::Predictor,
-    preprocess::{decode, resize},
+    preprocess::{Encoded, Picture, resize},
 };
 use serde::Deserialize;
 
@@ -31,6 +31,10 @@ struct Golden {
 struct Expected {
     class_name: String,
     probabilities: BTreeMap<String, f32>,
+}
+
+fn decode(bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
+    Encoded::open(bytes, limits)?.decode()
 }
 
 fn root() -> &'static Path {

@@ -1,0 +1,130 @@
+//! Which format bytes are of, by their magic numbers. Names, extensions and content types are not asked.
+
+use image::ImageFormat;
+
+use crate::error::Rejection;
+
+/// What people send in place of a photo: offset and magic number, what it is, what to do.
+const UNSUPPORTED: &[(usize, &[u8], &str, &str)] = &[
+    (0, b"GIF8", "GIF", PICTURE),
+    (0, b"BM", "BMP", PICTURE),
+    (0, b"\0\0\x01\0", "ICO", PICTURE),
+    // Also the raw formats that are built on TIFF: DNG, NEF, ARW, CR2.
+    (0, b"II*\0", "TIFF or camera raw", CAMERA),
+    (0, b"MM\0*", "TIFF or camera raw", CAMERA),
+    (4, b"ftypcrx ", "camera raw", CAMERA),
+    // ISO base media brands of HEIF pictures: ISO/IEC 23008-12, annex B.
+    (4, b"ftyphei", "HEIC", PHONE),
+    (4, b"ftyphev", "HEIC", PHONE),
+    (4, b"ftypmif1", "HEIC", PHONE),
+    (4, b"ftypmsf1", "HEIC", PHONE),
+    (4, b"ftypavi", "AVIF", PICTURE),
+    // What else has a brand is a film: MP4, MOV, 3GP.
+    (4, b"ftyp", "video", PHOTO),
+    (8, b"AVI LIST", "video", PHOTO),
+    (0, b"\x1a\x45\xdf\xa3", "video", PHOTO),
+    (0, b"\xff\x0a", "JPEG XL", PICTURE),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL", PICTURE),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000", PICTURE),
+    (0, b"8BPS", "Photoshop", PICTURE),
+    (0, b"%PDF-", "PDF", PHOTO),
+    (0, b"PK\x03\x04", "ZIP", "unpack it and send the photos"),
+];
+
+const PICTURE: &str = "send JPEG, PNG or WebP";
+const PHOTO: &str = "send a photo, as JPEG, PNG or WebP";
+const PHONE: &str = "set the phone to 'most compatible' or convert it to JPEG";
+const CAMERA: &str = "set the camera to JPEG or convert it";
+const PAGE: &str = "the file is a web page, save the photo itself and send that";
+
+/// The format of `bytes`: JPEG, PNG or WebP.
+///
+/// # Errors
+///
+/// A [`Rejection`] that names what it is instead, where that can be told, and what to do.
+pub fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
+    if bytes.is_empty() {
+        return Err(Rejection::Empty);
+    }
+    if let Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) =
+        image::guess_format(bytes)
+    {
+        return Ok(format);
+    }
+    let known = UNSUPPORTED.iter().find(|(offset, magic, ..)| {
+        bytes
+            .get(*offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    });
+    let (what, todo) = match known {
+        Some((_, _, what, todo)) => (*what, *todo),
+        None => markup(bytes).ok_or(Rejection::NotAPicture)?,
+    };
+    Err(Rejection::Unsupported { what, todo })
+}
+
+/// HTML and SVG have no magic number: they begin with a tag, after blanks, a prologue or a comment.
+fn markup(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let start = &bytes[..bytes.len().min(1024)];
+    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if !text.starts_with('<') {
+        None
+    } else if text.contains("<svg") {
+        Some(("SVG", PICTURE))
+    } else if text.contains("<html") || text.contains("<!doctype html") {
+        Some(("HTML", PAGE))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_say_what_to_do() {
+        for (bytes, reason) in [
+            (&b""[..], "the file is empty: upload it again"),
+            (b"GIF89a", "GIF is not supported: send JPEG, PNG or WebP"),
+            (
+                b"\0\0\0\x18ftypheic\0\0\0\0",
+                "HEIC is not supported: set the phone to 'most compatible' or convert it to JPEG",
+            ),
+            (
+                b"\0\0\0\x18ftypavif",
+                "AVIF is not supported: send JPEG, PNG or WebP",
+            ),
+            (
+                b"\0\0\0\x20ftypisom",
+                "video is not supported: send a photo, as JPEG, PNG or WebP",
+            ),
+            (
+                b"II*\0\x08\0\0\0",
+                "TIFF or camera raw is not supported: set the camera to JPEG or convert it",
+            ),
+            (
+                b"%PDF-1.7",
+                "PDF is not supported: send a photo, as JPEG, PNG or WebP",
+            ),
+            (
+                b"PK\x03\x04",
+                "ZIP is not supported: unpack it and send the photos",
+            ),
+            (
+                b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+                "SVG is not supported: send JPEG, PNG or WebP",
+            ),
+            (
+                b"\n<!DOCTYPE HTML><title>404</title>",
+                "HTML is not supported: the file is a web page, save the photo itself and send that",
+            ),
+            (b"<note/>", "not a picture: send JPEG, PNG or WebP"),
+            (b"hello", "not a picture: send JPEG, PNG or WebP"),
+            (b"\0", "not a picture: send JPEG, PNG or WebP"),
+        ] {
+            assert_eq!(sniff(bytes).unwrap_err().to_string(), reason);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What must hold of any bytes from outside, whoever made them: `cargo fuzz` and `tests/hostile.rs` call
+//! these, one for each parser.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each fuzz target uses its own, and a panic is a finding"
+)]
+
+use moth_classifier::{
+    config::Limits,
+    error::Rejection,
+    event,
+    manifest::{Color, Input, Layout, Manifest, Preprocess, Resize},
+    preprocess::{self, Encoded},
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+/// Small, so that an input takes no time.
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    pixels: 1 << 18,
+};
+
+/// Any JSON is an event or an error; what was created has a name, a harmless display and a plain URL.
+pub fn event(bytes: &[u8]) {
+    let Ok(event) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    for part in event::parse(&event, "eu-west-1").parts {
+        for created in part.objects {
+            match created {
+                Ok(created) => {
+                    let object = &created.object;
+                    assert!(!object.bucket.is_empty() && !object.key.is_empty());
+                    assert!(!object.to_string().chars().any(char::is_control));
+                    let path = object
+                        .url("r")
+                        .split_off("https://".len() + object.bucket.len());
+                    assert!(path.bytes().all(|byte| byte.is_ascii_graphic()));
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
+}
+
+/// A key that decodes is the same once it is encoded and decoded again.
+pub fn key(bytes: &[u8]) {
+    let Ok(encoded) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(key) = event::decode_key(encoded) {
+        let again = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string();
+        assert_eq!(event::decode_key(&again), Ok(key));
+    }
+}
+
+/// A manifest that is accepted has what the function relies on.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
+        assert!(!manifest.labels.is_empty());
+        assert!(manifest.input.width > 0 && manifest.input.height > 0);
+        assert!(manifest.model_version().len() <= 12);
+        assert!(manifest.file.components().count() == 1);
+    }
+}
+
+/// Any bytes are a picture or a rejection with a reason; a picture becomes a tensor of numbers.
+pub fn picture(bytes: &[u8]) {
+    if let Err(rejection) = tensor(bytes) {
+        assert!(!rejection.to_string().is_empty());
+    }
+}
+
+/// Whether `bytes` are a picture.
+pub fn tensor(bytes: &[u8]) -> Result<(), Rejection> {
+    let input = Input {
+        name: "image".into(),
+        layout: Layout::Nhwc,
+        width: 13,
+        height: 7,
+    };
+    let preprocess = Preprocess {
+        resize: Resize::Bicubic,
+        color: Color::Rgb,
+        scale: 1.0 / 255.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let encoded = Encoded::open(bytes, LIMITS)?;
+    let pixels = encoded.pixels();
+    assert!((1..=LIMITS.pixels).contains(&pixels));
+    let picture = encoded.decode()?;
+    let (width, height) = picture.pixels.dimensions();
+    assert_eq!(u64::from(width) * u64::from(height), pixels);
+    let tensor = preprocess::tensor(&picture, &input, &preprocess);
+    assert_eq!(tensor.shape, [1, 7, 13, 3]);
+    assert_eq!(tensor.values.len(), 7 * 13 * 3);
+    assert!(
+        tensor
+            .values
+            .iter()
+            .all(|value| (0.0..=1.0).contains(value))
+    );
+    Ok(())
+}
