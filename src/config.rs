@@ -6,7 +6,8 @@ use chrono_tz::Tz;
 
 /// 50 MiB: phone cameras of 2026 write up to about 30 MB.
 const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
-/// 50 megapixels are 150 MB of RGB, and up to 400 MB while a 16-bit RGBA PNG decodes.
+/// 50 megapixels are 150 MB of RGB, and 400 MB more while a 16-bit RGBA PNG decodes: the most memory
+/// that decoding takes, as all threads together decode no more pixels at a time.
 const MAX_IMAGE_PIXELS: u64 = 50_000_000;
 
 /// What the function was told by its environment.

@@ -3,20 +3,21 @@
 //! A photo's way, in the order of the modules:
 //!
 //! ```text
-//! event JSON ─ event::parse ─▶ [ObjectCreated] ─ Bucket::fetch ─▶ bytes ─ preprocess::decode ─▶
-//!   RgbImage ─ preprocess::tensor ─▶ InputTensor ─ Classifier::classify ─▶ Probabilities ─▶
+//! event JSON ─ event::parse ─▶ [ObjectCreated] ─ Bucket::fetch ─▶ bytes ─ Encoded::decode ─▶
+//!   Picture ─ preprocess::tensor ─▶ InputTensor ─ Classifier::classify ─▶ Probabilities ─▶
 //!   Prediction ─ Ledger::commit ─▶ Outcome
 //! ```
 //!
-//! 1. [`handler`] is what AWS Lambda calls. It reads [`config::Config`] and loads the model once, and
-//!    for each event tries every record before it answers.
-//! 2. [`event`] turns the JSON of an event into the [`object::ObjectCreated`]s it tells of.
-//! 3. [`pipeline`] brings one object to its [`outcome`]; it is the page to read next.
+//! 1. [`handler`] is what AWS Lambda calls. It reads [`config::Config`] and loads the model once, tries
+//!    every record of an event, and gives the [`response`] that the event's source reads.
+//! 2. [`event`] turns the JSON of an event, whoever sent it, into the [`object::ObjectCreated`]s it tells of.
+//! 3. [`pipeline`] brings all of them to their [`outcome`]s; it is the page to read next.
 //! 4. [`bucket`] fetches exactly the object version of the event.
-//! 5. [`preprocess`] decodes the picture and makes it the tensor that the model's [`manifest`] asks for.
-//! 6. [`classifier`] runs the model through `tract`.
-//! 7. [`prediction`] says what the record will say.
-//! 8. [`ledger`] writes record, count and the fact that it was counted in one transaction.
+//! 5. [`predictor`] is the part between the two networks, of one picture: [`format`](mod@format) tells
+//!    what the bytes are, [`preprocess`] decodes them and makes the tensor that the model's
+//!    [`manifest`] asks for, [`classifier`] runs the model through `tract`.
+//! 6. [`prediction`] says what the record will say.
+//! 7. [`ledger`] writes records, count and the fact that they were counted in one transaction.
 //!
 //! Two modules touch the network, [`bucket`] and [`ledger`], with clients that [`aws`] sets up and
 //! pauses that [`retry`] draws. What goes wrong with one object is an [`error::Error`], and either a
@@ -37,6 +38,8 @@
 //! | throttling, server error, timeout, lost connection, conflict | tried again with back-off until the deadline, then reported to Lambda, which tries again |
 //! | access denied, missing table or bucket | reported to Lambda; the event ends in the failure destination |
 //! | malformed event | reported to Lambda, after the other records were worked on |
+//! | any of these in a message of a queue | just that message is named in the answer, and comes again |
+//! | any of these in a task of S3 Batch Operations | the task's own result |
 //! | `s3:TestEvent`, removals | nothing to do |
 //!
 //! # On a laptop
