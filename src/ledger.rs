@@ -117,18 +117,19 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// Where the table cannot be read before `deadline`, or an item is not as we write it.
+    /// Where the table cannot be read before `deadline`; for a version, where its item is not as we
+    /// write it.
     pub async fn lookup(
         &self,
         ids: &[Uuid],
         deadline: Deadline,
-    ) -> Result<HashMap<Uuid, Entry>, Error> {
+    ) -> Result<HashMap<Uuid, Result<Entry, Error>>, Error> {
         let keys = ids.iter().map(|&id| item::object_key(id)).collect();
         let items = self.read(keys, deadline).await?;
-        ids.iter()
-            .filter_map(|&id| Some((id, items.get(&item::object_key(id))?)))
-            .map(|(id, found)| Ok((id, item::entry(found)?)))
-            .collect()
+        let found = ids
+            .iter()
+            .filter_map(|&id| Some((id, item::entry(items.get(&item::object_key(id))?))));
+        Ok(found.collect())
     }
 
     /// Counts `group`: writes their records with the next ordinals of their class and day, but for
@@ -139,17 +140,17 @@ impl Ledger {
     pub async fn commit(&self, group: &[&Prediction], deadline: Deadline) -> Committed {
         let mut commit = Commit {
             id: Uuid::new_v4(),
-            written: vec![None; group.len()],
+            ended: vec![None; group.len()],
         };
-        let ended = self.commit_pending(group, &mut commit, deadline).await;
-        let error = ended.err().map(Arc::new);
-        let written = commit.written.into_iter();
-        written
-            .filter_map(|written| written.map(Ok).or_else(|| error.clone().map(Err)))
+        let all = self.commit_pending(group, &mut commit, deadline).await;
+        let error = all.err().map(Arc::new);
+        let ended = commit.ended.into_iter();
+        ended
+            .filter_map(|ended| ended.or_else(|| error.clone().map(Err)))
             .collect()
     }
 
-    /// Ends when every member of `group` is written.
+    /// Ends when every member of `group` has ended.
     async fn commit_pending(
         &self,
         group: &[&Prediction],
@@ -162,7 +163,7 @@ impl Ledger {
         let counter_key = item::counter_key(first);
         let mut backoff = Backoff::new("commit the predictions", deadline);
         loop {
-            let pending = commit.pending(group);
+            let pending = commit.pending();
             if pending.is_empty() {
                 return Ok(());
             }
@@ -173,7 +174,7 @@ impl Ledger {
             let error = match backoff.attempt(transaction.send()).await? {
                 Ok(_) => {
                     for (&member, ordinal) in pending.iter().zip(issued + 1..) {
-                        commit.written[member] = Some(Written::Now(ordinal));
+                        commit.ended[member] = Some(Ok(Written::Now(ordinal)));
                     }
                     return Ok(());
                 }
@@ -189,7 +190,7 @@ impl Ledger {
                         if is_failed_condition(reason)
                             && let Some(found) = reason.item()
                         {
-                            commit.found(member, found)?;
+                            commit.found(member, found);
                         }
                     }
                 }
@@ -200,14 +201,14 @@ impl Ledger {
                     let items = self.read(keys, deadline).await?;
                     for member in pending {
                         if let Some(found) = items.get(&key(member)) {
-                            commit.found(member, found)?;
+                            commit.found(member, found);
                         }
                     }
                 }
                 None => return Err(self.failed("write to", &self.ledger, error)),
             }
             // Where only objects that are counted already stood in the way, nothing is to be waited for.
-            if commit.pending(group).len() == contended {
+            if commit.pending().len() == contended {
                 backoff.pause(error).await?;
             }
         }
@@ -375,25 +376,24 @@ impl Ledger {
 /// How far the commit of a group has come.
 struct Commit {
     id: Uuid,
-    /// For each member, `None` as long as it is not known to be in the ledger.
-    written: Vec<Option<Written<u64>>>,
+    /// For each member, `None` as long as it is to be written.
+    ended: Vec<Option<Result<Written<u64>, Arc<Error>>>>,
 }
 
 impl Commit {
-    fn pending(&self, group: &[&Prediction]) -> Vec<usize> {
-        (0..group.len())
-            .filter(|&member| self.written[member].is_none())
+    fn pending(&self) -> Vec<usize> {
+        (0..self.ended.len())
+            .filter(|&member| self.ended[member].is_none())
             .collect()
     }
 
     /// The ledger has `found` for `member`.
-    fn found(&mut self, member: usize, found: &Item) -> Result<(), Error> {
-        let written = match item::entry(found)? {
+    fn found(&mut self, member: usize, found: &Item) {
+        let written = item::entry(found).map(|entry| match entry {
             Entry::Counted { count, .. } if item::is_ours(found, self.id) => Written::Now(count),
             entry => Written::Before(entry),
-        };
-        self.written[member] = Some(written);
-        Ok(())
+        });
+        self.ended[member] = Some(written.map_err(Arc::new));
     }
 }
 

@@ -84,7 +84,7 @@ impl Pipeline {
     /// As [`run`](Self::run), for [`MAX_LOOKUP`] objects at most.
     async fn run_batch(&self, batch: &[ObjectCreated], deadline: Deadline) -> Vec<Ended> {
         let mut results = Results::new(batch);
-        let known = self.known(batch, deadline).await;
+        let mut known = self.known(batch, deadline).await;
         let mut seen = HashSet::new();
         let mut unknown = Vec::new();
         for (index, created) in batch.iter().enumerate() {
@@ -92,15 +92,16 @@ impl Pipeline {
                 unknown.push(index);
                 continue;
             };
-            match &known {
+            match &mut known {
                 _ if !seen.insert(id) => results.repeats.push((index, id)),
                 Err(error) => results.end(index, Some(id), Err(Arc::clone(error))),
-                Ok(known) => match known.get(&id) {
-                    Some(entry) => {
-                        let report = Report::duplicate(&created.object, entry.clone());
+                Ok(known) => match known.remove(&id) {
+                    Some(Ok(entry)) => {
+                        let report = Report::duplicate(&created.object, entry);
                         log(&created.object.bucket, &report, &Timings::default());
                         results.end(index, Some(id), Ok(report));
                     }
+                    Some(Err(error)) => results.end(index, Some(id), Err(Arc::new(error))),
                     None => unknown.push(index),
                 },
             }
@@ -149,7 +150,7 @@ impl Pipeline {
         &self,
         batch: &[ObjectCreated],
         deadline: Deadline,
-    ) -> Result<HashMap<Uuid, Entry>, Arc<Error>> {
+    ) -> Result<HashMap<Uuid, Result<Entry, Error>>, Arc<Error>> {
         let ids: HashSet<Uuid> = batch.iter().filter_map(announced).collect();
         let ids = Vec::from_iter(ids);
         self.ledger.lookup(&ids, deadline).await.map_err(Arc::new)
@@ -190,7 +191,7 @@ impl Pipeline {
         if announced(created).is_none()
             && let Some(entry) = self.ledger.lookup(&[id], deadline).await?.remove(&id)
         {
-            return Ok(Step::Ended(Report::duplicate(&object, entry)));
+            return Ok(Step::Ended(Report::duplicate(&object, entry?)));
         }
 
         let captured = fetched.last_modified.with_timezone(&self.time_zone);

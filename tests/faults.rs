@@ -7,6 +7,7 @@ mod support;
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::json;
 use support::{
@@ -225,5 +226,49 @@ async fn known_objects_are_not_downloaded_and_groups_are_one_transaction() {
         "49 and 49 and 2, then 20"
     );
     assert_eq!(json!(reference.len()), 180);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_item_that_is_damaged_fails_alone() {
+    let stack = Stack::with(options()).await;
+    let mut reference = Reference::new();
+    let mut versions = Vec::new();
+    for n in 0..3 {
+        let key = format!("{n}.png");
+        versions.push(upload(&stack, &mut reference, "GetObject", &key).await);
+    }
+    let (damaged, rest) = versions.split_first().unwrap();
+    deliver(&stack, damaged).await.unwrap();
+    let key = stack.ledger("object/").await[0]["LedgerKey"].clone();
+    let status = |word: &str| AttributeValue::S(word.into());
+    let update = |word: &str| {
+        stack
+            .dynamodb
+            .update_item()
+            .table_name("ledger")
+            .key("LedgerKey", key.clone())
+            .update_expression("SET #s = :s")
+            .expression_attribute_names("#s", "Status")
+            .expression_attribute_values(":s", status(word))
+            .send()
+    };
+    update("LOST").await.unwrap();
+    let messages: Vec<_> = versions
+        .iter()
+        .map(|(key, version)| (key.clone(), event(&[("moths", key, Some(version))])))
+        .collect();
+    let answer = stack.invoke(&queue_event(&messages)).await.unwrap();
+    let failed = json!([{"itemIdentifier": damaged.0}]);
+    assert_eq!(answer["batchItemFailures"], failed);
+    for version in rest {
+        let again = deliver(&stack, version).await.unwrap();
+        assert_eq!(outcome(&again)["outcome"], "duplicate");
+    }
+    let error = deliver(&stack, damaged).await.unwrap_err();
+    let message = error["errorMessage"].as_str().unwrap();
+    assert!(message.contains("has no valid Status"), "{message}");
+    update("COUNTED").await.unwrap();
+    promise::check(&stack, &reference).await;
     stack.stop().await;
 }
