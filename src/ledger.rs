@@ -194,17 +194,8 @@ impl Ledger {
                         }
                     }
                 }
-                None if aws::is_transient(&error) => {
-                    // It may have been done all the same: the ledger is the truth.
-                    let key = |member: usize| item::object_key(group[member].id);
-                    let keys = pending.iter().map(|&member| key(member)).collect();
-                    let items = self.read(keys, deadline).await?;
-                    for member in pending {
-                        if let Some(found) = items.get(&key(member)) {
-                            commit.found(member, found);
-                        }
-                    }
-                }
+                // It may have been done all the same: then the next attempt finds our own items in its way.
+                None if aws::is_transient(&error) => {}
                 None => return Err(self.failed("write to", &self.ledger, error)),
             }
             // Where only objects that are counted already stood in the way, nothing is to be waited for.
