@@ -35,6 +35,8 @@ pub enum Fault {
     Throttling,
     /// Another transaction has the item in its hands.
     Conflict,
+    /// A read in bulk that had no capacity for any of its keys.
+    Unprocessed,
     /// Half of the body comes.
     Truncate,
     /// A byte of the body is another.
@@ -49,7 +51,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that leave the function alive.
-    pub const WIRE: [Fault; 9] = [
+    pub const WIRE: [Fault; 10] = [
         Fault::DropBefore,
         Fault::DropAfter,
         Fault::Delay,
@@ -57,6 +59,7 @@ impl Fault {
         Fault::SlowDown,
         Fault::Throttling,
         Fault::Conflict,
+        Fault::Unprocessed,
         Fault::Truncate,
         Fault::Corrupt,
     ];
@@ -64,9 +67,13 @@ impl Fault {
     /// Those that kill it.
     pub const KILLS: [Fault; 3] = [Fault::KillBefore, Fault::KillAfter, Fault::KillAnswered];
 
-    /// Whether a service can answer so: S3 and reads know no conflict.
+    /// Whether a service can answer so.
     pub fn happens_to(self, operation: &str) -> bool {
-        self != Fault::Conflict || matches!(operation, "TransactWriteItems" | "PutItem")
+        match self {
+            Fault::Conflict => matches!(operation, "TransactWriteItems" | "PutItem"),
+            Fault::Unprocessed => operation == "BatchGetItem",
+            _ => true,
+        }
     }
 }
 
@@ -365,6 +372,11 @@ fn refusal(fault: Fault, request: &Request) -> Option<Vec<u8>> {
                 "TransactionCanceledException",
                 json!({"CancellationReasons": reasons}),
             )
+        }
+        (Fault::Unprocessed, false) => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let answer = json!({"Responses": {}, "UnprocessedKeys": body["RequestItems"]});
+            http("200 OK", "application/x-amz-json-1.0", &answer.to_string())
         }
         (Fault::Conflict, false) => json("400 Bad Request", "TransactionConflictException", none),
         _ => return None,
