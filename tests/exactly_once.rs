@@ -28,7 +28,7 @@ use serde_json::Value;
 use support::{
     COLOR_MODEL, Options, Stack, kill, number, picture,
     promise::{self, Reference, Version, deliver, deliver_as_messages, deliver_until_done},
-    proxy::Fault,
+    proxy::{Fault, Proxy},
     string,
 };
 use tokio::task::JoinSet;
@@ -304,18 +304,19 @@ async fn a_storm_of_deliveries_faults_and_kills_counts_each_object_once() {
         .map(|counter| number(counter, "Issued"))
         .sum();
     assert_eq!(issued as usize, stack.records().await.len());
-    let faults = |stack: &Stack| -> usize {
+    let sum = |of: fn(&Proxy) -> BTreeMap<String, usize>| -> usize {
         let proxies = [stack.s3_proxy(), stack.dynamodb_proxy()];
         proxies
-            .iter()
-            .flat_map(|proxy| proxy.faults().into_values())
+            .into_iter()
+            .flat_map(|proxy| of(proxy).into_values())
             .sum()
     };
     println!(
-        "{} deliveries of {OBJECTS} objects in {} events over {PROCESSES} processes, {} faults, {} kills, {:.0} s",
+        "{} deliveries of {OBJECTS} objects in {} events over {PROCESSES} processes, {} faults in {} calls, {} kills, {:.0} s",
         deliveries.len(),
         events.into_inner(),
-        faults(&stack),
+        sum(Proxy::faults),
+        sum(Proxy::calls),
         kills.into_inner(),
         started.elapsed().as_secs_f64(),
     );
