@@ -25,6 +25,8 @@ OPSET = 17
 TOLERANCE = 1e-4  # largest allowed difference of a probability
 HOSTING_LIMIT = 100_000_000  # bytes a file may have in a repository on GitHub
 PROBES = 8  # of each kind
+SELF_TEST = Path(__file__).resolve().parent.parent / "test_images" / "good" / "aaw.jpg"  # in the binary, too
+LIKELIEST = 5  # classes that the manifest records of it
 
 Manifest = dict
 
@@ -76,6 +78,7 @@ def export(arguments: argparse.Namespace) -> None:
             raise ModelError(f"{arguments.saved_model}: fails in TensorFlow: {first_line(error)}") from error
         labels = class_labels(arguments.labels, classifier, scores)
         kind = output_kind(scores)
+        answer = self_test(classifier, rule, kind, labels)
         onnx_model = convert(classifier, kind, arguments.saved_model)
     content = onnx_model.SerializeToString()
     difference = compare(content, tensors, probabilities(scores, kind), kind)
@@ -87,6 +90,7 @@ def export(arguments: argparse.Namespace) -> None:
                   "width": classifier.width, "height": classifier.height},
         "output": {"name": onnx_model.graph.output[0].name, "kind": kind},
         "preprocess": {"resize": "bicubic", **rule},
+        "self_test": answer,
         "source": {"saved_model": arguments.saved_model.resolve().name, "signature": classifier.signature,
                    "description": describe(classifier.extra)},
         "tools": tools(),
@@ -137,6 +141,15 @@ def probes(classifier: Classifier, rule: Manifest) -> np.ndarray:
         moth, _ = draw_moths.drawing(17, "gallery", index)
         images.append(np.asarray(moth.resize(shape[::-1], Image.Resampling.BICUBIC)))
     return to_tensor(np.stack(images), rule, classifier.layout)
+
+
+def self_test(classifier: Classifier, rule: Manifest, kind: str, labels: list[str]) -> dict[str, float]:
+    """What TensorFlow says of the picture that `classify --self-test` shows the model."""
+    with Image.open(SELF_TEST) as photo:
+        resized = photo.convert("RGB").resize((classifier.width, classifier.height), Image.Resampling.BICUBIC)
+    scores = probabilities(classifier(to_tensor(np.asarray(resized)[None], rule, classifier.layout)), kind)[0]
+    likeliest = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])[:LIKELIEST]
+    return {label: round(float(score), 6) for label, score in likeliest}
 
 
 def output_kind(scores: np.ndarray) -> str:

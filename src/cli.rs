@@ -4,6 +4,7 @@ mod classify;
 mod files;
 #[cfg(feature = "local")]
 mod local;
+mod self_test;
 mod table;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
@@ -27,7 +28,7 @@ enum Command {
     /// Classify files and folders of photos, without AWS
     ///
     /// Exits with 0 if every file was classified, with 1 if one was not.
-    Classify(Pictures),
+    Classify(Classify),
     /// Run the whole system on this machine: S3, Lambda and DynamoDB, embedded
     ///
     /// Puts every file into the bucket and shows what becomes of it. Exits with 0 if every object
@@ -37,19 +38,23 @@ enum Command {
 }
 
 #[derive(Args)]
-struct Pictures {
+struct Classify {
     /// Files and folders; folders are read with all below them, but for names that begin with a dot
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "self_test", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Classify a picture that is built in, and compare with what the manifest recorded of it
+    #[arg(long, conflicts_with = "paths")]
+    self_test: bool,
 }
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Classify(pictures) => classify::run(&pictures),
+        Command::Classify(arguments) if arguments.self_test => self_test::run(arguments.json),
+        Command::Classify(arguments) => classify::run(&arguments),
         #[cfg(feature = "local")]
         Command::Local(arguments) => local::run(arguments),
     };

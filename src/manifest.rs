@@ -1,6 +1,12 @@
 //! `model.json`: what the ONNX file beside it expects and what its outputs mean.
 
-use std::{collections::HashSet, fs, io, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs, io,
+    path::Path,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::Deserialize;
 
@@ -25,6 +31,9 @@ pub struct Manifest {
     pub output: Output,
     /// How pixels become numbers.
     pub preprocess: Preprocess,
+    /// What TensorFlow says of the picture of `classify --self-test`: its likeliest classes. A manifest
+    /// written before there was one has none.
+    pub self_test: BTreeMap<Label, f32>,
 }
 
 /// The model's one input: float32, one image.
@@ -156,6 +165,8 @@ struct Unchecked {
     input: Input,
     output: Output,
     preprocess: Preprocess,
+    #[serde(default)]
+    self_test: BTreeMap<Label, f32>,
 }
 
 impl TryFrom<Unchecked> for Manifest {
@@ -169,6 +180,7 @@ impl TryFrom<Unchecked> for Manifest {
             input,
             output,
             preprocess,
+            self_test,
         } = unchecked;
         if file.file_name() != Some(file.as_os_str()) {
             return Err(format!(
@@ -187,6 +199,9 @@ impl TryFrom<Unchecked> for Manifest {
         let mut seen = HashSet::new();
         if let Some(label) = labels.iter().find(|label| !seen.insert(*label)) {
             return Err(format!("label {label} stands twice"));
+        }
+        if let Some(label) = self_test.keys().find(|label| !labels.contains(label)) {
+            return Err(format!("self_test has {label}, which is no label"));
         }
         // 4096 × 4096 × 3 floats are 200 MB: more is a mistake, not a model for photos.
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
@@ -211,6 +226,7 @@ impl TryFrom<Unchecked> for Manifest {
             input,
             output,
             preprocess,
+            self_test,
         })
     }
 }
@@ -249,6 +265,7 @@ mod tests {
             ("labels", json!([]), "empty"),
             ("labels", json!(["A", "A"]), "twice"),
             ("labels", json!(["A", ""]), "label"),
+            ("self_test", json!({"MOTH": 1}), "MOTH"),
             (
                 "input",
                 json!({"name": "x", "layout": "NHWC", "width": 0, "height": 1}),

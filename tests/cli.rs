@@ -117,6 +117,35 @@ fn classify_shows_a_table() {
 }
 
 #[test]
+fn the_self_test_compares_with_the_manifest() {
+    let output = run(&["classify", "--self-test"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("self-test passed: AAW 0.95"));
+
+    let model = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    let manifest = fs::read_to_string(shipped.join("model.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    std::os::unix::fs::symlink(shipped.join("model.onnx"), model.path().join("model.onnx"))
+        .unwrap();
+    let mut with = |answer: Value| {
+        manifest["self_test"] = answer;
+        fs::write(model.path().join("model.json"), manifest.to_string()).unwrap();
+        Command::new(BINARY)
+            .args(["classify", "--self-test", "--json"])
+            .env("MODEL_DIR", model.path())
+            .output()
+            .unwrap()
+    };
+    let other = with(serde_json::json!({"AAW": 0.9}));
+    assert_eq!(other.status.code(), Some(1));
+    assert_eq!(lines(&other)[0]["passed"], false);
+    let none = with(serde_json::json!({}));
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("run model/export.py again"));
+}
+
+#[test]
 fn local_gives_every_file_its_outcome() {
     let output = run(&["local", "--json", "test_images"]);
     assert!(output.status.success(), "{}", stderr(&output));

@@ -206,3 +206,21 @@ def test_rust_classifier_agrees_with_tensorflow(exported):
         probabilities = [line["probabilities"][label] for label in exported.case.labels]
         np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE, err_msg=path.name)
         assert line["className"] == exported.case.labels[int(expected.argmax())]
+
+
+def test_self_test_passes_and_notices_another_answer(exported, tmp_path):
+    manifest = exported.out / "model.json"
+    assert self_test(exported.out) == (0, True)
+    changed = json.loads(manifest.read_text())
+    assert 2 <= len(changed["self_test"]) <= len(exported.case.labels)
+    likeliest = next(iter(changed["self_test"]))
+    changed["self_test"][likeliest] -= 0.1
+    (tmp_path / "model.onnx").symlink_to(exported.out / "model.onnx")
+    (tmp_path / "model.json").write_text(json.dumps(changed))
+    assert self_test(tmp_path) == (1, False)
+
+
+def self_test(model: Path) -> tuple[int, bool]:
+    run = subprocess.run([os.environ["CLASSIFIER_BIN"], "classify", "--self-test", "--json"], capture_output=True,
+                         text=True, env=os.environ | {"MODEL_DIR": str(model)})
+    return run.returncode, json.loads(run.stdout)["passed"]

@@ -16,7 +16,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Pictures, config,
+    Classify, config,
     files::{self, File},
     table::{Column, Table},
 };
@@ -42,15 +42,15 @@ struct Line<'a> {
 /// A file's probabilities, or why it has none.
 type Answer = Result<Probabilities, String>;
 
-pub(super) fn run(pictures: &Pictures) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Classify) -> anyhow::Result<ExitCode> {
     let config = config()?;
-    let files = files::find(&pictures.paths)?;
+    let files = files::find(&arguments.paths)?;
     let predictor = Predictor::new(Classifier::load(&config.model_dir)?, config.limits);
     let paths: Vec<String> = files
         .iter()
         .map(|file| file.path.to_string_lossy().into_owned())
         .collect();
-    let table = match pictures.json {
+    let table = match arguments.json {
         true => None,
         false => Some(Table::new(columns(&paths, &predictor), files.len())?),
     };
