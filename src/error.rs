@@ -65,6 +65,23 @@ pub enum Rejection {
     Archived,
 }
 
+impl Rejection {
+    /// Which kind it is: one word of a closed list, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Rejection::Empty => "Empty",
+            Rejection::TooManyBytes { .. } => "TooManyBytes",
+            Rejection::TooManyPixels { .. } => "TooManyPixels",
+            Rejection::NotAPicture => "NotAPicture",
+            Rejection::Unsupported { .. } => "Unsupported",
+            Rejection::Truncated(_) => "Truncated",
+            Rejection::Damaged { .. } => "Damaged",
+            Rejection::Gone => "Gone",
+            Rejection::Archived => "Archived",
+        }
+    }
+}
+
 fn name(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Jpeg => "JPEG",

@@ -1,6 +1,9 @@
 //! What Lambda sees: one event in, one answer or one error out.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::SdkConfig;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
@@ -15,6 +18,8 @@ use crate::{
     error::chain,
     event::{self, Event, Part, Source},
     ledger::Ledger,
+    metrics::Metrics,
+    object::ObjectVersion,
     outcome::Report,
     pipeline::{Ended, Pipeline},
     predictor::Predictor,
@@ -25,6 +30,7 @@ use crate::{
 /// The function, ready for events.
 pub struct Handler {
     pipeline: Pipeline,
+    metrics: Arc<Metrics>,
     region: String,
 }
 
@@ -93,8 +99,10 @@ impl Handler {
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
         let tables = aws_sdk_dynamodb::Client::new(sdk);
         let ledger = Ledger::new(tables, predictions_table, ledger_table);
+        let metrics = Arc::<Metrics>::default();
         Ok(Self {
-            pipeline: Pipeline::new(bucket, predictor, ledger, time_zone),
+            pipeline: Pipeline::new(bucket, predictor, ledger, Arc::clone(&metrics), time_zone),
+            metrics,
             region,
         })
     }
@@ -118,26 +126,29 @@ impl Handler {
             let results = objects.into_iter().filter_map(|created| match created {
                 Ok(_) => ended
                     .next()
-                    .map(|(created, ended)| result(&created.object, ended)),
-                Err(error) => Some(Err(failure(true, chain(&error)))),
+                    .map(|(created, ended)| self.result(&created.object, ended)),
+                Err(error) => Some(Err(self.failure(true, chain(&error)))),
             });
             (id, results.collect())
         });
-        answer(source, parts.collect())
+        let parts = parts.collect();
+        self.metrics.flush(&event.context.env_config.function_name);
+        answer(source, parts)
+    }
+
+    fn result(&self, object: &ObjectVersion, ended: Ended) -> Result<Report, Failure> {
+        ended.map_err(|error| self.failure(false, format!("{object}: {}", chain(&error))))
+    }
+
+    /// Logs a failure.
+    fn failure(&self, malformed: bool, reason: String) -> Failure {
+        error!(reason, "failed");
+        self.metrics.failed();
+        Failure { malformed, reason }
     }
 }
 
 type Results = Vec<Result<Report, Failure>>;
-
-fn result(object: &impl ToString, ended: Ended) -> Result<Report, Failure> {
-    ended.map_err(|error| failure(false, format!("{}: {}", object.to_string(), chain(&error))))
-}
-
-/// Logs a failure.
-fn failure(malformed: bool, reason: String) -> Failure {
-    error!(reason, "failed");
-    Failure { malformed, reason }
-}
 
 /// The answer that `source` reads, from the results of each of its parts.
 fn answer(source: Source, parts: Vec<(String, Results)>) -> Result<Response, InvocationError> {

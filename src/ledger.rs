@@ -99,8 +99,14 @@ pub enum Written<T> {
     Before(Entry),
 }
 
-/// What became of each prediction of a commit: its ordinal, or why it has none.
-pub type Committed = Vec<Result<Written<u64>, Arc<Error>>>;
+/// What became of a commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// Of each prediction, in order: its ordinal, or why it has none.
+    pub ended: Vec<Result<Written<u64>, Arc<Error>>>,
+    /// Attempts that lost to another writer.
+    pub conflicts: u64,
+}
 
 impl Ledger {
     /// Works on the two tables through `client`.
@@ -141,13 +147,16 @@ impl Ledger {
         let mut commit = Commit {
             id: Uuid::new_v4(),
             ended: vec![None; group.len()],
+            conflicts: 0,
         };
         let all = self.commit_pending(group, &mut commit, deadline).await;
         let error = all.err().map(Arc::new);
         let ended = commit.ended.into_iter();
-        ended
-            .filter_map(|ended| ended.or_else(|| error.clone().map(Err)))
-            .collect()
+        let ended = ended.filter_map(|ended| ended.or_else(|| error.clone().map(Err)));
+        Committed {
+            ended: ended.collect(),
+            conflicts: commit.conflicts,
+        }
     }
 
     /// Ends when every member of `group` has ended.
@@ -186,6 +195,8 @@ impl Ledger {
                 }
                 // The reasons are in the order of the items: objects, records, counter.
                 Some(reasons) => {
+                    let counter = reasons.last().and_then(CancellationReason::code);
+                    commit.conflicts += u64::from(counter.is_some_and(|code| code != "None"));
                     for (&member, reason) in pending.iter().zip(reasons) {
                         if is_failed_condition(reason)
                             && let Some(found) = reason.item()
@@ -369,6 +380,7 @@ struct Commit {
     id: Uuid,
     /// For each member, `None` as long as it is to be written.
     ended: Vec<Option<Result<Written<u64>, Arc<Error>>>>,
+    conflicts: u64,
 }
 
 impl Commit {

@@ -18,6 +18,7 @@
 //!    [`manifest`] asks for, [`classifier`] runs the model through `tract`.
 //! 6. [`prediction`] says what the record will say.
 //! 7. [`ledger`] writes records, count and the fact that they were counted in one transaction.
+//! 8. [`metrics`] tell CloudWatch what happened.
 //!
 //! Two modules touch the network, [`bucket`] and [`ledger`], with clients that [`aws`] sets up and
 //! pauses that [`retry`] draws. What goes wrong with one object is an [`error::Error`], and either a
@@ -64,6 +65,7 @@ pub mod ledger;
 pub mod local;
 pub mod logging;
 pub mod manifest;
+pub mod metrics;
 pub mod object;
 pub mod outcome;
 pub mod pipeline;

@@ -22,6 +22,7 @@ use crate::{
     bucket::Bucket,
     error::{Error, Rejection},
     ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
+    metrics::{self, Metrics, Timings},
     object::{Content, Escaped, ObjectCreated, ObjectVersion},
     outcome::Report,
     prediction::{Label, Prediction},
@@ -38,6 +39,7 @@ pub struct Pipeline {
     bucket: Bucket,
     predictor: Arc<Predictor>,
     ledger: Ledger,
+    metrics: Arc<Metrics>,
     time_zone: Tz,
     cpus: usize,
     /// A permit for each CPU: more pictures at once would take memory and gain nothing.
@@ -57,12 +59,19 @@ enum Step {
 
 impl Pipeline {
     /// Reads objects from `bucket` and counts them in `ledger`, by the days of `time_zone`.
-    pub fn new(bucket: Bucket, predictor: Predictor, ledger: Ledger, time_zone: Tz) -> Self {
+    pub fn new(
+        bucket: Bucket,
+        predictor: Predictor,
+        ledger: Ledger,
+        metrics: Arc<Metrics>,
+        time_zone: Tz,
+    ) -> Self {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self {
             bucket,
             predictor: Arc::new(predictor),
             ledger,
+            metrics,
             time_zone,
             cpus,
             cpu: Arc::new(Semaphore::new(cpus)),
@@ -98,7 +107,7 @@ impl Pipeline {
                 Ok(known) => match known.remove(&id) {
                     Some(Ok(entry)) => {
                         let report = Report::duplicate(&created.object, entry);
-                        log(&created.object.bucket, &report, &Timings::default());
+                        self.log(&created.object.bucket, &report, &Timings::default());
                         results.end(index, Some(id), Ok(report));
                     }
                     Some(Err(error)) => results.end(index, Some(id), Err(Arc::new(error))),
@@ -129,7 +138,7 @@ impl Pipeline {
                     groups.entry(key).or_default().push(member);
                 }
                 Ok(Step::Ended(report)) => {
-                    log(bucket, &report, &timings);
+                    self.log(bucket, &report, &timings);
                     results.end(index, announced(&batch[index]), Ok(report));
                 }
                 Err(error) => results.end(index, announced(&batch[index]), Err(Arc::new(error))),
@@ -246,7 +255,10 @@ impl Pipeline {
             .reject(object, id, day, rejection, deadline)
             .await?;
         Ok(Step::Ended(match written {
-            Written::Now(()) => Report::rejected(object, day, rejection),
+            Written::Now(()) => {
+                self.metrics.rejected(rejection.kind());
+                Report::rejected(object, day, rejection)
+            }
             Written::Before(entry) => Report::duplicate(object, entry),
         }))
     }
@@ -259,8 +271,10 @@ impl Pipeline {
             let started = Instant::now();
             let predictions: Vec<&Prediction> =
                 chunk.iter().map(|member| &*member.prediction).collect();
-            let chunk = self.ledger.commit(&predictions, deadline).await.into_iter();
-            written.extend(chunk.map(|written| (written, started.elapsed())));
+            let committed = self.ledger.commit(&predictions, deadline).await;
+            self.metrics.conflicts(committed.conflicts);
+            let elapsed = started.elapsed();
+            written.extend(committed.ended.into_iter().map(|ended| (ended, elapsed)));
         }
         for (mut member, (written, elapsed)) in group.into_iter().zip(written) {
             member.timings.commit = Some(elapsed);
@@ -271,7 +285,7 @@ impl Pipeline {
                 }
             });
             if let Ok(report) = &report {
-                log(
+                self.log(
                     &member.prediction.created.object.bucket,
                     report,
                     &member.timings,
@@ -280,6 +294,29 @@ impl Pipeline {
             ended.push((member, report));
         }
         ended
+    }
+
+    /// One line for each image. JSON escapes no more of a key than it must, and a terminal obeys more.
+    fn log(&self, bucket: &str, report: &Report, timings: &Timings) {
+        let today = Utc::now().with_timezone(&self.time_zone).date_naive();
+        self.metrics.ended(report, timings, &today.to_string());
+        let ms = |duration: Option<Duration>| duration.map(metrics::ms);
+        info!(
+            outcome = report.outcome.as_str(),
+            bucket,
+            key = %Escaped(&report.key),
+            version = report.version_id,
+            class = report.class_name,
+            probability = report.probability,
+            date = report.date,
+            count = report.count,
+            reason = report.reason,
+            fetch_ms = ms(timings.fetch),
+            decode_ms = ms(timings.decode),
+            inference_ms = ms(timings.inference),
+            commit_ms = ms(timings.commit),
+            "image"
+        );
     }
 }
 
@@ -332,37 +369,4 @@ impl Results {
         // Each object of the batch ended or repeats one that did.
         self.ended.into_iter().flatten().collect()
     }
-}
-
-/// How long each step took; `None` where it was not reached.
-#[derive(Debug, Default)]
-struct Timings {
-    fetch: Option<Duration>,
-    decode: Option<Duration>,
-    inference: Option<Duration>,
-    commit: Option<Duration>,
-}
-
-/// One line for each image. JSON escapes no more of a key than it must, and a terminal obeys more.
-fn log(bucket: &str, report: &Report, timings: &Timings) {
-    // Tenths of a millisecond are all a reader needs.
-    let ms = |duration: Option<Duration>| {
-        duration.map(|duration| (duration.as_secs_f64() * 10_000.0).round() / 10.0)
-    };
-    info!(
-        outcome = report.outcome.as_str(),
-        bucket,
-        key = %Escaped(&report.key),
-        version = report.version_id,
-        class = report.class_name,
-        probability = report.probability,
-        date = report.date,
-        count = report.count,
-        reason = report.reason,
-        fetch_ms = ms(timings.fetch),
-        decode_ms = ms(timings.decode),
-        inference_ms = ms(timings.inference),
-        commit_ms = ms(timings.commit),
-        "image"
-    );
 }

@@ -5,14 +5,16 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use chrono::{DateTime, NaiveTime};
 use chrono_tz::Africa::Lagos;
 use moth_classifier::local::BUCKET;
-use serde_json::json;
-use support::{Stack, event, moth, number, outcome, string};
+use serde_json::{Value, json};
+use support::{
+    COLOR_MODEL, Options, Stack, event, moth, number, outcome, picture, queue_event, string,
+};
 
 #[tokio::test]
 async fn a_put_becomes_a_record() {
@@ -349,5 +351,102 @@ async fn one_bad_record_takes_no_good_one_with_it() {
         .await
         .unwrap();
     assert_eq!(outcome(&known)["outcome"], "duplicate");
+    stack.stop().await;
+}
+
+/// Holds a log line against the specification of CloudWatch's embedded metric format, and gives its
+/// metrics by dimension values.
+fn embedded_metrics(line: &Value) -> (Vec<String>, BTreeMap<String, Value>) {
+    assert!(line["_aws"]["Timestamp"].is_u64(), "{line}");
+    let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+    assert_eq!(directives.len(), 1);
+    assert_eq!(directives[0]["Namespace"], "MothClassifier");
+    let sets = directives[0]["Dimensions"].as_array().unwrap();
+    assert_eq!(sets.len(), 1);
+    let dimensions = sets[0].as_array().unwrap().iter();
+    let value = |dimension: &Value| {
+        line[dimension.as_str().unwrap()]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let metrics = directives[0]["Metrics"].as_array().unwrap().iter();
+    let metrics = metrics.map(|metric| {
+        assert!(["Count", "Milliseconds"].contains(&metric["Unit"].as_str().unwrap()));
+        let name = metric["Name"].as_str().unwrap();
+        let values = match &line[name] {
+            Value::Array(values) => values.as_slice(),
+            value => std::slice::from_ref(value),
+        };
+        assert!(!values.is_empty() && values.len() <= 100);
+        assert!(values.iter().all(Value::is_number), "{line}");
+        (name.to_owned(), line[name].clone())
+    });
+    (dimensions.map(value).collect(), metrics.collect())
+}
+
+#[tokio::test]
+async fn metrics_are_embedded_in_the_log() {
+    let stack = Stack::with(Options {
+        variables: &[COLOR_MODEL],
+        processes: 1,
+        notify: false,
+        ..Options::default()
+    })
+    .await;
+    let mut messages = Vec::new();
+    for (key, bytes) in [
+        ("1.png", picture("FAW")),
+        ("2.png", picture("FAW")),
+        ("3.png", picture("AAW")),
+        ("4.png", b"%PDF-".to_vec()),
+    ] {
+        let version = stack.upload(key, bytes).await;
+        messages.push((key.to_owned(), event(&[(BUCKET, key, Some(&version))])));
+    }
+    messages.push(("lost".into(), event(&[("no-such-bucket", "a", None)])));
+    messages.push(("odd".into(), json!({"hello": "world"})));
+    for _ in 0..2 {
+        stack.invoke(&queue_event(&messages)).await.unwrap();
+    }
+    let lines = stack.log();
+    let lines = lines.iter().filter(|line| line.get("_aws").is_some());
+    let lines: Vec<_> = lines.map(embedded_metrics).collect();
+    let dimensions: Vec<_> = lines.iter().map(|(of, _)| of.join("/")).collect();
+    let function = "moth-classifier";
+    assert_eq!(
+        dimensions,
+        [
+            function,
+            "moth-classifier/AAW",
+            "moth-classifier/FAW",
+            "moth-classifier/Unsupported",
+            function
+        ]
+    );
+    let counts = |line: usize, names: &[&str]| -> Vec<u64> {
+        let metrics = &lines[line].1;
+        names
+            .iter()
+            .map(|name| metrics[*name].as_u64().unwrap())
+            .collect()
+    };
+    let outcomes = [
+        "Recorded",
+        "Rejected",
+        "Duplicate",
+        "Failed",
+        "Conflicts",
+        "ColdStart",
+    ];
+    assert_eq!(counts(0, &outcomes), [3, 1, 0, 2, 0, 1]);
+    assert_eq!(counts(1, &["Recorded", "CountToday"]), [1, 1]);
+    assert_eq!(counts(2, &["Recorded", "CountToday"]), [2, 2]);
+    assert_eq!(counts(3, &["Rejected"]), [1]);
+    assert_eq!(counts(4, &outcomes), [0, 0, 4, 2, 0, 0]);
+    for (step, values) in [("Fetch", 4), ("Decode", 3), ("Inference", 3), ("Commit", 3)] {
+        assert_eq!(lines[0].1[step].as_array().unwrap().len(), values, "{step}");
+        assert!(!lines[4].1.contains_key(step));
+    }
     stack.stop().await;
 }
