@@ -1,0 +1,232 @@
+"""The deployed stack: linted, and asserted on as AWS SAM expands it, for both ways of delivery."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TEMPLATE = ROOT / "template.yaml"
+PHOTOS = "arn:${AWS::Partition}:s3:::${AWS::StackName}-photos-${AWS::AccountId}"
+
+# Everything that the function may do, and to what. The README says why.
+FUNCTION_MAY = {
+    ("s3:GetObject", PHOTOS + "/*"),
+    ("s3:GetObjectVersion", PHOTOS + "/*"),
+    ("s3:ListBucket", PHOTOS),
+    ("dynamodb:BatchGetItem", "Ledger.Arn"),
+    ("dynamodb:PutItem", "Ledger.Arn"),
+    ("dynamodb:UpdateItem", "Ledger.Arn"),
+    ("dynamodb:PutItem", "Predictions.Arn"),
+    ("logs:CreateLogStream", "LogGroup.Arn"),
+    ("logs:PutLogEvents", "LogGroup.Arn"),
+    ("sqs:SendMessage", "FailureQueue.Arn"),
+}
+QUEUE_MAY = {(f"sqs:{action}", "UploadQueue.Arn") for action in
+             ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def run(*command: str) -> None:
+    environment = os.environ | {"AWS_DEFAULT_REGION": "eu-west-1", "SAM_CLI_TELEMETRY": "0"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_cfn_lint_finds_nothing():
+    run(tool("cfn-lint"), "--regions", "eu-west-1", "--", "template.yaml")
+
+
+def test_sam_validates():
+    run(tool("sam"), "validate", "--lint", "--template", "template.yaml")
+
+
+@pytest.fixture(scope="module", params=["Direct", "Queue"])
+def stack(request) -> dict:
+    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
+    source = yaml_parse(TEMPLATE.read_text())
+    image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths@sha256:" + "0" * 64
+    expanded = transform(source, {"ImageUri": image, "Delivery": request.param}, Policies())
+    expanded["Delivery"] = request.param
+    return expanded
+
+
+class Policies:
+    """The policies that SAM would look up by name."""
+
+    def load(self) -> dict:
+        return {"AWSCodeDeployRoleForLambda": "arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"}
+
+
+def is_there(stack: dict, resource: dict) -> bool:
+    return resource.get("Condition") in (None, f"Is{stack['Delivery']}", "ServerlessDeploymentCondition")
+
+
+def of_type(stack: dict, kind: str) -> dict[str, dict]:
+    """The resources of a type that are made with this delivery."""
+    return {name: resource for name, resource in stack["Resources"].items()
+            if resource["Type"] == kind and is_there(stack, resource)}
+
+
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def name(arn) -> str:
+    """`Fn::GetAtt` as `Resource.Attribute`, `Fn::Sub` as its text."""
+    if isinstance(arn, str):
+        return arn
+    if "Fn::GetAtt" in arn:
+        return ".".join(listed(arn["Fn::GetAtt"]))
+    return arn["Fn::Sub"]
+
+
+def allowed(statements: list[dict]) -> set[tuple[str, str]]:
+    return {(action, name(resource)) for statement in statements if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"]) for resource in listed(statement.get("Resource", []))}
+
+
+def test_the_function_may_do_what_is_listed_and_no_more(stack):
+    role = stack["Resources"]["FunctionRole"]["Properties"]
+    assert "ManagedPolicyArns" not in role
+    may = allowed([statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]])
+    for policy in of_type(stack, "AWS::IAM::Policy").values():
+        assert policy["Properties"]["Roles"] == [{"Ref": "FunctionRole"}]
+        may |= allowed(policy["Properties"]["PolicyDocument"]["Statement"])
+    assert may == FUNCTION_MAY | (QUEUE_MAY if stack["Delivery"] == "Queue" else set())
+    assert stack["Resources"]["Function"]["Properties"]["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
+
+
+def statements(node) -> list[dict]:
+    """Every policy statement, wherever it stands."""
+    if isinstance(node, dict):
+        own = [node] if "Effect" in node else []
+        return own + [found for value in node.values() for found in statements(value)]
+    return [found for value in node for found in statements(value)] if isinstance(node, list) else []
+
+
+def test_the_only_wildcard_is_the_object_under_the_bucket(stack):
+    found = allowed(statements(stack["Resources"]))
+    assert len(found) > len(FUNCTION_MAY)
+    assert {(action, resource) for action, resource in found if "*" in action + resource} == {
+        ("s3:GetObject", PHOTOS + "/*"), ("s3:GetObjectVersion", PHOTOS + "/*")}
+
+
+def test_both_deliveries_target_the_alias(stack):
+    alias = {"Ref": "FunctionAliaslive"}
+    assert stack["Resources"]["FunctionAliaslive"]["Properties"]["Name"] == "live"
+    permissions = of_type(stack, "AWS::Lambda::Permission")
+    mappings = of_type(stack, "AWS::Lambda::EventSourceMapping")
+    bucket = stack["Resources"]["Bucket"]["Properties"]["NotificationConfiguration"]
+    if stack["Delivery"] == "Direct":
+        assert list(permissions) == ["InvokePermission"] and not mappings
+        permission = permissions["InvokePermission"]["Properties"]
+        assert permission["FunctionName"] == alias
+        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+        assert permission["SourceArn"] == {"Fn::Sub": PHOTOS}
+        assert bucket["LambdaConfigurations"]["Fn::If"][1][0]["Function"] == alias
+    else:
+        assert not permissions
+        mapping = mappings["QueueMapping"]["Properties"]
+        assert mapping["FunctionName"] == alias
+        assert mapping["BatchSize"] == 10
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
+        queue = stack["Resources"]["UploadQueue"]["Properties"]
+        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
+        statement = stack["Resources"]["UploadQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+        assert statement["Condition"]["ArnEquals"] == {"aws:SourceArn": {"Fn::Sub": PHOTOS}}
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def test_the_permission_is_there_before_the_notification(stack):
+    tags = stack["Resources"]["Bucket"]["Properties"]["Tags"]
+    after = {"Direct": "InvokePermission", "Queue": "UploadQueuePolicy"}
+    assert [tag["Value"] for tag in tags] == [
+        {"Fn::If": ["IsDirect", {"Ref": after["Direct"]}, {"Ref": after["Queue"]}]}]
+    assert after[stack["Delivery"]] in {**of_type(stack, "AWS::Lambda::Permission"),
+                                        **of_type(stack, "AWS::SQS::QueuePolicy")}
+
+
+def test_messages_stay_hidden_for_six_timeouts(stack):
+    timeouts = stack["Parameters"]["Timeout"]["AllowedValues"]
+    hidden = stack["Mappings"]["VisibilityTimeout"]
+    assert {str(timeout): {"Seconds": 6 * timeout} for timeout in timeouts} == hidden
+
+
+def test_photos_are_private_encrypted_and_versioned(stack):
+    bucket = stack["Resources"]["Bucket"]
+    properties = bucket["Properties"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    statement = stack["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert [(s["Effect"], s["Condition"]) for s in statement] == [
+        ("Deny", {"Bool": {"aws:SecureTransport": "false"}})]
+
+
+@pytest.mark.parametrize("table", ["Predictions", "Ledger"])
+def test_tables_outlive_the_stack(stack, table):
+    resource = stack["Resources"][table]
+    properties = resource["Properties"]
+    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+    assert properties["DeletionProtectionEnabled"] is True
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+
+
+def test_keys_and_environment_are_those_of_the_code(stack):
+    code = (ROOT / "src/ledger/item.rs").read_text()
+    keys = dict(re.findall(r'pub const (\w+): &str = "(\w+)";', code))
+    schema = {table: [key["AttributeName"] for key in stack["Resources"][table]["Properties"]["KeySchema"]]
+              for table in ("Predictions", "Ledger")}
+    assert schema == {"Predictions": [keys["PREDICTION_DATE"], keys["CLASS_PREDICTION_ID"]],
+                      "Ledger": [keys["LEDGER_KEY"]]}
+    config = (ROOT / "src/config.rs").read_text()
+    documented = set(re.findall(r"/// ([A-Z_]+): ", config))
+    variables = stack["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert set(variables) <= documented
+    assert {"PREDICTIONS_TABLE", "LEDGER_TABLE"} <= set(variables)
+    assert f'Tz::{stack["Parameters"]["TimeZone"]["Default"].replace("/", "__")}' in config
+
+
+def test_a_new_version_takes_over_under_watch(stack):
+    group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
+    alarms = json.dumps([g["Properties"]["AlarmConfiguration"] for g in group.values()])
+    for alarm in ("ErrorsAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm"):
+        assert alarm in alarms
+    invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
+    (invoke,) = [config["Properties"] for config in invoke.values()]
+    assert invoke["MaximumRetryAttempts"] == 2
+    assert invoke["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
+    assert invoke["Qualifier"] == "live"
+
+
+def test_metrics_are_those_of_the_code(stack):
+    code = (ROOT / "src/metrics.rs").read_text()
+    metrics = [alarm["Properties"] for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()]
+    metrics += [query["MetricStat"]["Metric"] for alarm in metrics for query in alarm.get("Metrics", [])
+                if "MetricStat" in query]
+    ours = [metric["MetricName"] for metric in metrics if metric.get("Namespace") == "MothClassifier"]
+    assert len(ours) == 3
+    for metric in ours:
+        assert f'"{metric}"' in code
+    assert 'NAMESPACE: &str = "MothClassifier"' in code
+
+
+def test_logs_are_kept_for_a_while(stack):
+    (group,) = of_type(stack, "AWS::Logs::LogGroup").values()
+    assert group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"}
+    assert stack["Resources"]["Function"]["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": "LogGroup"}}
