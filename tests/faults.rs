@@ -141,7 +141,7 @@ async fn a_killed_function_leaves_nothing_half_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_done_by_the_deadline_is_reported() {
     let stack = Stack::with(Options {
-        timeout: Duration::from_secs(4),
+        timeout: Duration::from_secs(6),
         ..options()
     })
     .await;
@@ -166,7 +166,7 @@ async fn what_is_not_done_by_the_deadline_is_reported() {
     let late = upload(&stack, &mut reference, "TransactWriteItems", "late.png").await;
     stack
         .dynamodb_proxy()
-        .next("TransactWriteItems", Fault::Delay, 1);
+        .next("TransactWriteItems", Fault::Delay, 2);
     let error = deliver(&stack, &late).await.unwrap_err();
     assert_eq!(error["errorType"], "Retryable", "{error}");
     let message = error["errorMessage"].as_str().unwrap();
