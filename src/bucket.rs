@@ -114,7 +114,7 @@ impl Bucket {
                 limit: self.max_bytes,
             })
         } else {
-            let body = response.body.collect().await?.to_vec();
+            let body = Vec::from(response.body.collect().await?.into_bytes());
             if body.len() as u64 != bytes {
                 return Err(format!("{} of {bytes} bytes came", body.len()).into());
             }

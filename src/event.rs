@@ -361,7 +361,8 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         let cloud_trail = bridge("AWS API Call via CloudTrail", "a");
-        for event in [json!([1]), json!(null), cloud_trail] {
+        let stream = json!({"Records": [{"eventName": "INSERT", "eventSource": "aws:dynamodb", "dynamodb": {}}]});
+        for event in [json!([1]), json!(null), cloud_trail, stream] {
             assert!(one(&event)[0].is_err(), "{event}");
         }
     }

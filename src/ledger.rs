@@ -196,7 +196,8 @@ impl Ledger {
                 // The reasons are in the order of the items: objects, records, counter.
                 Some(reasons) => {
                     let counter = reasons.last().and_then(CancellationReason::code);
-                    commit.conflicts += u64::from(counter.is_some_and(|code| code != "None"));
+                    let lost = [Some("ConditionalCheckFailed"), Some("TransactionConflict")];
+                    commit.conflicts += u64::from(lost.contains(&counter));
                     for (&member, reason) in pending.iter().zip(reasons) {
                         if is_failed_condition(reason)
                             && let Some(found) = reason.item()

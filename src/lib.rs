@@ -35,7 +35,8 @@
 //! | what | outcome |
 //! |---|---|
 //! | not a picture, damaged, cut off, too large, unsupported | REJECTED in the ledger, with the reason; the invocation succeeds |
-//! | version deleted or archived | as above |
+//! | version deleted | as above |
+//! | version archived | as above, but not in the ledger: once restored it may come again |
 //! | throttling, server error, timeout, lost connection, conflict | tried again with back-off until the deadline, then reported to Lambda, which tries again |
 //! | access denied, missing table or bucket | reported to Lambda; the event ends in the failure destination |
 //! | malformed event | reported to Lambda, after the other records were worked on |

@@ -187,6 +187,11 @@ impl Pipeline {
         let started = Instant::now();
         let fetched = match self.bucket.fetch(object, deadline).await {
             Ok(fetched) => fetched,
+            // Not for good: once it is restored it may come again.
+            Err(Error::Rejected(rejection @ Rejection::Archived)) => {
+                self.metrics.rejected(rejection.kind());
+                return Ok(Step::Ended(Report::rejected(object, None, &rejection)));
+            }
             Err(Error::Rejected(rejection)) => {
                 let sequencer = created.sequencer.as_deref().unwrap_or_default();
                 let id = object.id(Content::Announced { sequencer });

@@ -78,17 +78,17 @@ impl Predictor {
     /// A [`Rejection`] that says why these bytes are no picture for us. A panic inside a decoder is
     /// caught and is one.
     pub fn input(&self, bytes: &[u8]) -> Result<InputTensor, Rejection> {
-        guarded(bytes, || {
+        let (picture, _reserved) = guarded(bytes, || {
             let encoded = Encoded::open(bytes, self.limits)?;
-            let _reserved = self.budget.reserve(encoded.pixels());
-            let picture = encoded.decode()?;
-            let manifest = self.manifest();
-            Ok(preprocess::tensor(
-                &picture,
-                &manifest.input,
-                &manifest.preprocess,
-            ))
-        })
+            let reserved = self.budget.reserve(encoded.pixels());
+            Ok((encoded.decode()?, reserved))
+        })?;
+        let manifest = self.manifest();
+        Ok(preprocess::tensor(
+            &picture,
+            &manifest.input,
+            &manifest.preprocess,
+        ))
     }
 }
 

@@ -44,7 +44,11 @@ pub(super) fn parse(index: usize, record: &Value) -> Option<Result<ObjectCreated
     };
     // S3 itself writes `ObjectCreated:Put`; in configurations and some relays it is `s3:ObjectCreated:Put`.
     if !name.trim_start_matches("s3:").starts_with("ObjectCreated:") {
-        return None;
+        if record.get("s3").is_some() {
+            return None;
+        }
+        let reason = format!("{name:?} is no event of S3: {}", describe(record));
+        return Some(Err(malformed(reason)));
     }
     let created = Record::deserialize(record)
         .map_err(|error| error.to_string())

@@ -77,7 +77,7 @@ pub(super) fn counted(prediction: &Prediction, count: u64, commit_id: Uuid) -> I
         prediction.id,
         "COUNTED",
         commit_id,
-        prediction.predicted_at,
+        Utc::now(),
     );
     for (name, value) in [
         (PREDICTION_DATE, prediction.date().to_string()),

@@ -205,7 +205,7 @@ def test_keys_and_environment_are_those_of_the_code(stack):
 def test_a_new_version_takes_over_under_watch(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
     alarms = json.dumps([g["Properties"]["AlarmConfiguration"] for g in group.values()])
-    for alarm in ("ErrorsAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm"):
+    for alarm in ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm"):
         assert alarm in alarms
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
     (invoke,) = [config["Properties"] for config in invoke.values()]
@@ -220,7 +220,7 @@ def test_metrics_are_those_of_the_code(stack):
     metrics += [query["MetricStat"]["Metric"] for alarm in metrics for query in alarm.get("Metrics", [])
                 if "MetricStat" in query]
     ours = [metric["MetricName"] for metric in metrics if metric.get("Namespace") == "MothClassifier"]
-    assert len(ours) == 3
+    assert len(ours) == 4
     for metric in ours:
         assert f'"{metric}"' in code
     assert 'NAMESPACE: &str = "MothClassifier"' in code
