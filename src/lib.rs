@@ -57,6 +57,7 @@ pub mod bucket;
 pub mod classifier;
 pub mod cli;
 pub mod config;
+pub mod container;
 pub mod error;
 pub mod event;
 pub mod format;

@@ -13,6 +13,7 @@ use image::{
 
 use crate::{
     config::Limits,
+    container::{jpeg_is_complete, webp_frame_pixels, webp_orientation},
     error::Rejection,
     format::sniff,
     manifest::{Color, Input, Layout, Preprocess, Resize},
@@ -45,6 +46,7 @@ pub struct InputTensor {
 
 /// A JPEG, PNG or WebP file whose header was read.
 pub struct Encoded<'a> {
+    bytes: &'a [u8],
     format: ImageFormat,
     decoder: Box<dyn ImageDecoder + 'a>,
     limits: Limits,
@@ -81,7 +83,16 @@ impl<'a> Encoded<'a> {
                 limit: limits.pixels,
             });
         }
+        if format == ImageFormat::WebP
+            && webp_frame_pixels(bytes) > u64::from(width) * u64::from(height)
+        {
+            return Err(Rejection::Damaged {
+                format,
+                reason: format!("a frame is larger than the picture, {width}×{height} pixels"),
+            });
+        }
         Ok(Self {
+            bytes,
             format,
             decoder: Box::new(decoder),
             limits,
@@ -114,16 +125,16 @@ impl<'a> Encoded<'a> {
                     .saturating_add(HEADER_BYTES),
             ))
             .map_err(rejected)?;
-        let orientation = self
-            .decoder
-            .orientation()
-            .unwrap_or(Orientation::NoTransforms);
+        let orientation = match self.format {
+            ImageFormat::WebP => webp_orientation(self.bytes),
+            _ => self.decoder.orientation().ok(),
+        };
         let pixels = DynamicImage::from_decoder(self.decoder)
             .map_err(rejected)?
             .into_rgb8();
         Ok(Picture {
             pixels,
-            orientation,
+            orientation: orientation.unwrap_or(Orientation::NoTransforms),
         })
     }
 }
@@ -143,37 +154,6 @@ fn rejection(format: ImageFormat, error: ImageError) -> Rejection {
             format,
             reason: error.to_string(),
         },
-    }
-}
-
-/// Whether a JPEG reaches its end-of-image marker.
-///
-/// The decoder would fill the missing part with gray, and the model would classify the gray. Marker
-/// segments are skipped by their length, so that the end of an embedded thumbnail does not count;
-/// what follows the end (as phones append) is ignored.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else {
-            return false;
-        };
-        rest = &rest[marker + 1..];
-        match rest.first() {
-            None => return false,
-            // Stuffed zero, fill byte, TEM, RST0–7, SOI: no length follows.
-            Some(0x00 | 0xff | 0x01 | 0xd0..=0xd8) => {}
-            Some(0xd9) => return true,
-            Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3) else {
-                    return false;
-                };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(after) = rest.get(1 + length..) else {
-                    return false;
-                };
-                rest = after;
-            }
-        }
     }
 }
 

@@ -364,9 +364,14 @@ fn parsers_hold_what_the_fuzz_targets_ask() {
 
 /// Most memory that the function's process has had, in MiB.
 fn peak_memory(stack: &Stack) -> u64 {
+    status(stack, "VmHWM:")
+}
+
+/// A line of `/proc/<function>/status`, in MiB.
+fn status(stack: &Stack, field: &str) -> u64 {
     let process = *stack.local.processes().ids().first().unwrap();
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(field));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
     kib.parse::<u64>().unwrap() / 1024
 }
@@ -428,7 +433,7 @@ fn progressive_jpeg(side: u32) -> Vec<u8> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_picture_takes_more_memory_than_stated() {
-    /// As README's "Limits" says, in MiB.
+    /// As README's "Memory" says, in MiB.
     const STATED: u64 = 700;
     let mut stack = Stack::with(options()).await;
     let webp = {
@@ -457,6 +462,7 @@ async fn no_picture_takes_more_memory_than_stated() {
             png(SIDE, ExtendedColorType::Rgba16),
             STATED,
         ),
+        ("WebP, animated", animated(&webp), STATED),
         ("WebP, lossless RGBA", webp, STATED),
         ("JPEG, progressive", progressive_jpeg(SIDE), STATED),
     ] {
@@ -473,10 +479,64 @@ async fn no_picture_takes_more_memory_than_stated() {
     stack.stop().await;
 }
 
+/// A WebP of some chunks: <https://developers.google.com/speed/webp/docs/riff_container>.
+fn webp(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
+    let chunks = chunks
+        .iter()
+        .map(|(kind, declared, content)| [&kind[..], &declared.to_le_bytes(), content].concat());
+    let chunks = chunks.collect::<Vec<_>>().concat();
+    let size = u32::try_from(4 + chunks.len()).unwrap().to_le_bytes();
+    [b"RIFF", &size[..], b"WEBP", &chunks].concat()
+}
+
+/// An animation whose one frame is the lossless picture `still` of `SIDE`×`SIDE` pixels.
+fn animated(still: &[u8]) -> Vec<u8> {
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+    let side = &(SIDE - 1).to_le_bytes()[..3];
+    let canvas = [&[0x12, 0, 0, 0], side, side].concat();
+    let frame = [&[0; 6], side, side, &[0; 4], &still[12..]].concat();
+    webp(&[
+        (b"VP8X", 10, &canvas),
+        (b"ANIM", 6, &[0; 6]),
+        (b"ANMF", size(&frame), &frame),
+    ])
+}
+
+/// A WebP of 8×8 pixels, whose last chunk declares 4 GB of EXIF.
+fn webp_that_claims_gigabytes() -> Vec<u8> {
+    let mut still = Vec::new();
+    WebPEncoder::new_lossless(&mut still)
+        .encode(&[0; 8 * 8 * 3], 8, 8, ExtendedColorType::Rgb8)
+        .unwrap();
+    let pixels = &still[20..];
+    let size = u32::try_from(pixels.len()).unwrap();
+    webp(&[
+        (b"VP8X", 10, &[8, 0, 0, 0, 7, 0, 0, 7, 0, 0]),
+        (b"VP8L", size, pixels),
+        (b"EXIF", u32::MAX - 1, b"II*\0"),
+    ])
+}
+
+/// Allocated and not touched, it shows in no resident set; but where memory is scarce it is refused,
+/// and that ends the process.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_claimed_length_is_not_allocated() {
+    let mut stack = Stack::with(options()).await;
+    stack.put("small.png", picture("FAW")).await;
+    let before = status(&stack, "VmPeak:");
+    let (_, delivery) = stack.put("claims.webp", webp_that_claims_gigabytes()).await;
+    let answer = delivery.answer.unwrap();
+    assert_eq!(outcome(&answer)["outcome"], "recorded");
+    let after = status(&stack, "VmPeak:");
+    assert!(after < before + 1024, "{before} to {after} MiB");
+    stack.stop().await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_large_photos_takes_no_more_than_one() {
-    /// As README's "Limits" says, in MiB.
+    /// As README's "Memory" says, in MiB.
     const STATED: u64 = 450;
     let stack = Stack::with(Options {
         notify: false,

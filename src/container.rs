@@ -1,0 +1,130 @@
+//! What a file says of its own parts, held against the bytes that are there before a decoder believes it.
+
+use image::metadata::Orientation;
+
+/// Whether a JPEG reaches its end-of-image marker.
+///
+/// The decoder would fill the missing part with gray, and the model would classify the gray. Marker
+/// segments are skipped by their length, so that the end of an embedded thumbnail does not count;
+/// what follows the end (as phones append) is ignored.
+pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else {
+            return false;
+        };
+        rest = &rest[marker + 1..];
+        match rest.first() {
+            None => return false,
+            // Stuffed zero, fill byte, TEM, RST0–7, SOI: no length follows.
+            Some(0x00 | 0xff | 0x01 | 0xd0..=0xd8) => {}
+            Some(0xd9) => return true,
+            Some(_) => {
+                let Some(&[high, low]) = rest.get(1..3) else {
+                    return false;
+                };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let Some(after) = rest.get(1 + length..) else {
+                    return false;
+                };
+                rest = after;
+            }
+        }
+    }
+}
+
+/// The orientation in a WebP's EXIF chunk.
+///
+/// The decoder allocates what the chunk's header declares, four gigabytes if it says so, and a failed
+/// allocation ends the process.
+pub fn webp_orientation(bytes: &[u8]) -> Option<Orientation> {
+    let (_, exif) = riff_chunks(bytes.get(12..)?).find(|(kind, _)| *kind == b"EXIF")?;
+    Orientation::from_exif_chunk(exif)
+}
+
+/// The largest lossy frame of a WebP, in pixels; 0 if there is none.
+///
+/// The decoder allocates it, and only then compares its size with that of the whole picture.
+pub fn webp_frame_pixels(bytes: &[u8]) -> u64 {
+    let chunks = riff_chunks(bytes.get(12..).unwrap_or_default());
+    let frames = chunks.flat_map(|(kind, content)| match kind {
+        b"VP8 " => vec![content],
+        // An animation's frame: 16 bytes of position and duration, then chunks.
+        b"ANMF" => riff_chunks(content.get(16..).unwrap_or_default())
+            .map(|(_, content)| content)
+            .collect(),
+        _ => vec![],
+    });
+    frames.map(vp8_pixels).max().unwrap_or(0)
+}
+
+/// Width × height in the header of a VP8 key frame: <https://www.rfc-editor.org/rfc/rfc6386#section-9.1>.
+fn vp8_pixels(frame: &[u8]) -> u64 {
+    match frame.get(3..10) {
+        Some(&[0x9d, 0x01, 0x2a, w0, w1, h0, h1]) => {
+            let side = |bytes| u64::from(u16::from_le_bytes(bytes) & 0x3fff);
+            side([w0, w1]) * side([h0, h1])
+        }
+        _ => 0,
+    }
+}
+
+/// Kind and content of each chunk; of one that is cut off, what is there.
+/// <https://developers.google.com/speed/webp/docs/riff_container>
+fn riff_chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    std::iter::from_fn(move || {
+        let (kind, after) = rest.split_first_chunk::<4>()?;
+        let (size, content) = after.split_first_chunk::<4>()?;
+        let size = u32::from_le_bytes(*size) as usize;
+        let padded = size + size % 2;
+        rest = content.get(padded..).unwrap_or_default();
+        Some((kind, content.get(..size).unwrap_or(content)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(kind: &[u8; 4], declared: u32, content: &[u8]) -> Vec<u8> {
+        [&kind[..], &declared.to_le_bytes(), content].concat()
+    }
+
+    fn webp(chunks: &[Vec<u8>]) -> Vec<u8> {
+        [b"RIFF\xff\xff\xff\xffWEBP".to_vec(), chunks.concat()].concat()
+    }
+
+    /// TIFF in little endian with the one tag Orientation.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let tag = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+        [b"II*\0\x08\0\0\0\x01\0".to_vec(), tag.to_vec(), vec![0; 4]].concat()
+    }
+
+    #[test]
+    fn a_chunk_is_no_longer_than_the_file() {
+        let odd = chunk(b"ICCP", 3, &[1, 2, 3, 0]);
+        for declared in [26, 27, u32::MAX] {
+            let file = webp(&[odd.clone(), chunk(b"EXIF", declared, &exif(6))]);
+            assert_eq!(webp_orientation(&file), Some(Orientation::Rotate90));
+        }
+        assert_eq!(webp_orientation(&webp(&[odd])), None);
+        assert_eq!(webp_orientation(b"RIFF"), None);
+    }
+
+    #[test]
+    fn frames_are_found_in_animations_too() {
+        let frame = |side: u16| {
+            let side = side.to_le_bytes();
+            [&[0, 0, 0, 0x9d, 0x01, 0x2a], &side[..], &side[..]].concat()
+        };
+        assert_eq!(webp_frame_pixels(&webp(&[])), 0);
+        let plain = chunk(b"VP8 ", 10, &frame(100));
+        assert_eq!(webp_frame_pixels(&webp(&[plain.clone()])), 10_000);
+        let inner = chunk(b"VP8 ", 10, &frame(16_383));
+        let animated = chunk(b"ANMF", 34, &[vec![0; 16], inner].concat());
+        assert_eq!(
+            webp_frame_pixels(&webp(&[plain, animated])),
+            16_383 * 16_383
+        );
+    }
+}
