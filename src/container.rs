@@ -119,7 +119,10 @@ mod tests {
         };
         assert_eq!(webp_frame_pixels(&webp(&[])), 0);
         let plain = chunk(b"VP8 ", 10, &frame(100));
-        assert_eq!(webp_frame_pixels(&webp(&[plain.clone()])), 10_000);
+        assert_eq!(
+            webp_frame_pixels(&webp(std::slice::from_ref(&plain))),
+            10_000
+        );
         let inner = chunk(b"VP8 ", 10, &frame(16_383));
         let animated = chunk(b"ANMF", 34, &[vec![0; 16], inner].concat());
         assert_eq!(
