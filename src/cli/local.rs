@@ -61,6 +61,9 @@ pub(super) struct Arguments {
     /// How many processes of the function run at once [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: Option<u16>,
+    /// Start this as the function instead of this binary: a script that runs the image, for instance
+    #[arg(long, value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
 }
 
 /// The function's answer.
@@ -129,7 +132,12 @@ async fn serve(
     let port = arguments
         .port
         .unwrap_or(if arguments.serve { PORT } else { 0 });
-    let bootstrap = std::env::current_exe().context("cannot find this binary")?;
+    let bootstrap = match &arguments.bootstrap {
+        Some(file) => file
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", file.display()))?,
+        None => std::env::current_exe().context("cannot find this binary")?,
+    };
     let settings = Settings {
         config,
         folder,

@@ -1,0 +1,168 @@
+"""Builds the Dockerfile and runs the image where there is no Docker engine: with buildah and runc, as root.
+
+The registries of the base images may be out of reach, so the build stands on others: Debian 11, whose
+glibc 2.31 is older than the 2.34 of the real base, with Lambda's own Runtime Interface Emulator out of
+the package aws-sam-cli, and with the Rust of this machine.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Bases and the build's own target folder stay here from run to run.
+CACHE = TARGET / "image"
+DEBIAN = ("bullseye", "http://deb.debian.org/debian")
+TOOLS = ("buildah", "runc", "debootstrap")
+# What the entry point of public.ecr.aws/lambda/provided does.
+ENTRY_POINT = """#!/bin/sh
+if [ $# -ne 1 ]; then
+  echo "entrypoint requires the handler name to be the first argument" 1>&2
+  exit 142
+fi
+export _HANDLER="$1"
+if [ -z "${AWS_LAMBDA_RUNTIME_API}" ]; then
+  exec /usr/local/bin/aws-lambda-rie /var/runtime/bootstrap
+else
+  exec /var/runtime/bootstrap
+fi
+"""
+
+
+def missing() -> str | None:
+    """Why an image cannot be built here."""
+    absent = [tool for tool in TOOLS if not shutil.which(tool)]
+    if absent:
+        return f"{', '.join(absent)} not installed"
+    return None if os.geteuid() == 0 else "not root"
+
+
+def run(*command, **options) -> str:
+    """Standard output of a command; standard error is shown as it comes."""
+    command = [str(word) for word in command]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, **options)
+    if result.returncode:
+        raise SystemExit(f"{shlex.join(command)} ended with {result.returncode}:\n{result.stdout}")
+    return result.stdout.strip()
+
+
+def buildah(*arguments, **options) -> str:
+    store = ["--storage-driver", "vfs", "--root", CACHE / "store", "--runroot", CACHE / "run"]
+    return run("buildah", *store, *arguments, **options)
+
+
+def stand_ins() -> dict[str, str]:
+    """The build arguments that name base images, with what stands in for each."""
+    debian = CACHE / "debian.tar"
+    if not debian.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            run("debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,ca-certificates", DEBIAN[0], folder,
+                DEBIAN[1])
+            run("tar", "--directory", folder, "--exclude=./var/cache/apt/*", "--exclude=./dev/*", "--create",
+                "--file", debian.with_suffix(".part"), ".")
+        debian.with_suffix(".part").rename(debian)
+    return {"RUST": stand_in("rust", debian), "BASE": stand_in("base", debian)}
+
+
+def stand_in(name: str, debian: Path) -> str:
+    image = f"localhost/stand-in/{name}"
+    if image in buildah("images", "--format", "{{.Name}}"):
+        return image
+    container = buildah("from", "scratch")
+    buildah("add", "--quiet", container, debian, "/")
+    if name == "rust":
+        # `build` mounts this machine's Rust there.
+        path = "/usr/local/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        buildah("config", "--env", f"PATH={path}", "--env", "CARGO_HOME=/usr/local/cargo", container)
+    else:
+        import samcli
+
+        emulator = Path(samcli.__file__).parent / "local/rapid/aws-lambda-rie-x86_64"
+        buildah("copy", "--quiet", "--chmod", "0755", container, emulator, "/usr/local/bin/aws-lambda-rie")
+        with tempfile.NamedTemporaryFile("w") as script:
+            script.write(ENTRY_POINT)
+            script.flush()
+            buildah("copy", "--quiet", "--chmod", "0755", container, script.name, "/lambda-entrypoint.sh")
+        buildah("config", "--workingdir", "/var/task", "--entrypoint", '["/lambda-entrypoint.sh"]', container)
+    buildah("commit", "--quiet", "--rm", container, image)
+    return image
+
+
+def build(revision: str) -> "Image":
+    """Builds the Dockerfile, showing what it prints."""
+    cargo_home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    target = CACHE / "target"
+    target.mkdir(parents=True, exist_ok=True)
+    volumes = {
+        Path(run("rustc", "--print", "sysroot")): "/usr/local/toolchain:ro",
+        cargo_home / "registry": "/usr/local/cargo/registry",
+        target: "/build/target",
+        Path("/etc/ssl/certs"): "/etc/ssl/certs:ro",
+    }
+    options = [f"--volume={host}:{inside}" for host, inside in volumes.items()]
+    options += [f"--build-arg={name}={image}" for name, image in (stand_ins() | {"REVISION": revision}).items()]
+    tag = "localhost/moth-classifier"
+    buildah("bud", "--isolation", "chroot", *options, "--tag", tag, ROOT, stderr=sys.stderr)
+    return Image(tag)
+
+
+class Image:
+    """A built image, unpacked to be run."""
+
+    def __init__(self, tag: str):
+        self.config = json.loads(buildah("inspect", "--type", "image", tag))["OCIv1"]["config"]
+        self.container = buildah("from", tag)
+        self.root = Path(buildah("mount", self.container))
+        self.runs: list[str] = []
+
+    def command(self, folder: Path, name: str, environment: dict[str, str], arguments: list[str] | None = None,
+                entry_point: list[str] | None = None, mounts: dict[Path, str] | None = None) -> list[str]:
+        """The command that runs the image: read-only but for /tmp, as a user it has never heard of, without
+        capabilities, in the network of the host."""
+        folder.mkdir()
+        run("runc", "spec", "--bundle", folder)
+        file = folder / "config.json"
+        spec = json.loads(file.read_text())
+        entry_point = self.config["Entrypoint"] if entry_point is None else entry_point
+        given = dict(variable.split("=", 1) for variable in self.config.get("Env", []))
+        spec["root"] = {"path": str(self.root), "readonly": True}
+        spec["process"] |= {
+            "terminal": False,
+            "user": {"uid": 48_151, "gid": 62_342},
+            "args": entry_point + (self.config["Cmd"] if arguments is None else arguments),
+            "env": [f"{name}={value}" for name, value in (given | environment).items()],
+            "cwd": self.config["WorkingDir"],
+            "capabilities": {kind: [] for kind in spec["process"]["capabilities"]},
+        }
+        spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]})
+        spec["mounts"] += [{"destination": inside, "type": "bind", "source": str(host), "options": ["bind", "ro"]}
+                           for host, inside in (mounts or {}).items()]
+        spec["linux"]["namespaces"] = [space for space in spec["linux"]["namespaces"] if space["type"] != "network"]
+        file.write_text(json.dumps(spec))
+        self.runs.append(name)
+        return ["runc", "--root", str(CACHE / "runc"), "run", "--bundle", str(folder), name]
+
+    def size(self) -> int:
+        """Bytes of all files, as unpacked, but those of the base."""
+        return sum(path.stat().st_size for folder in ("var/task", "var/runtime")
+                   for path in (self.root / folder).rglob("*") if path.is_file())
+
+    def remove(self) -> None:
+        for name in self.runs:
+            subprocess.run(["runc", "--root", CACHE / "runc", "delete", "--force", name], capture_output=True)
+        buildah("umount", self.container)
+        buildah("rm", self.container)
+
+
+def needed_glibc(binary: Path) -> tuple[int, ...]:
+    """The newest version of glibc that a binary asks for."""
+    versions = re.findall(r"GLIBC_(\d+)\.(\d+)", run("objdump", "--dynamic-syms", binary))
+    return max((int(major), int(minor)) for major, minor in versions)

@@ -1,0 +1,151 @@
+"""The image, built of the Dockerfile and run as Lambda runs it: read-only, as any user, without capabilities.
+
+Needs root, and buildah, runc and debootstrap as Debian and Ubuntu package them. CLASSIFIER_BIN is the binary
+with the embedded services.
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import container
+import pytest
+
+ROOT = container.ROOT
+PHOTO = ROOT / "test_images/good/faw.jpg"
+REVISION = "0123456789abcdef"
+# The real base's: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html
+BASE_GLIBC = (2, 34)
+
+pytestmark = pytest.mark.skipif(container.missing() is not None, reason=str(container.missing()))
+
+
+@pytest.fixture(scope="module")
+def image():
+    built = container.build(REVISION)
+    yield built
+    built.remove()
+
+
+@pytest.fixture(scope="module")
+def binary() -> str:
+    path = os.environ.get("CLASSIFIER_BIN")
+    assert path, "set CLASSIFIER_BIN to the classifier's binary"
+    return path
+
+
+def inside(image, folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Runs the binary of the image with arguments, rather than as the function."""
+    command = image.command(folder / "bundle", f"cli-{os.getpid()}-{time.monotonic_ns()}", {}, list(arguments),
+                            ["/var/runtime/bootstrap"], **options)
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_labels_entry_point_and_files(image):
+    labels = image.config["Labels"]
+    assert labels["org.opencontainers.image.revision"] == REVISION
+    assert labels["org.opencontainers.image.title"] == "moth-classifier"
+    assert image.config["Entrypoint"] == ["/lambda-entrypoint.sh"]
+    assert image.config["Cmd"] == ["moth-classifier"]
+    files = {str(path.relative_to(image.root)) for folder in ("var/task", "var/runtime")
+             for path in (image.root / folder).rglob("*") if path.is_file()}
+    assert files == {"var/task/model/model.json", "var/task/model/model.onnx", "var/runtime/bootstrap"}
+    for file in files:
+        assert (image.root / file).stat().st_mode & stat.S_IROTH, f"{file} is not for every user"
+
+
+def test_the_binary_starts_on_the_glibc_of_the_real_base(image):
+    assert container.needed_glibc(image.root / "var/runtime/bootstrap") <= BASE_GLIBC
+
+
+def test_sizes(image, capsys):
+    binary = (image.root / "var/runtime/bootstrap").stat().st_size
+    with capsys.disabled():
+        print(f"\nbinary {binary / 1e6:.1f} MB, on top of the base {image.size() / 1e6:.1f} MB ", end="")
+    assert binary < 40e6
+    assert image.size() < 140e6
+
+
+def test_the_root_is_read_only(image, tmp_path):
+    command = image.command(tmp_path / "bundle", f"touch-{os.getpid()}", {}, [
+        "-c", "touch /tmp/here && ! touch /var/task/there 2>/dev/null && id -u"], ["/bin/sh"])
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "48151\n"
+
+
+def test_self_test_and_start_to_first_prediction(image, tmp_path, capsys):
+    started = time.perf_counter()
+    done = inside(image, tmp_path, "classify", "--self-test", "--json")
+    elapsed = time.perf_counter() - started
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passed"]
+    with capsys.disabled():
+        print(f"\nstart to first prediction {elapsed * 1000:.0f} ms, runc and all ", end="")
+
+
+def test_a_broken_model_fails_the_self_test(image, tmp_path):
+    """And with it the build, whose last step it is."""
+    model = tmp_path / "model"
+    shutil.copytree(image.root / "var/task/model", model)
+    manifest = json.loads((model / "model.json").read_text())
+    manifest["preprocess"]["color"] = {"rgb": "bgr", "bgr": "rgb"}[manifest["preprocess"]["color"]]
+    (model / "model.json").write_text(json.dumps(manifest))
+    done = inside(image, tmp_path, "classify", "--self-test", mounts={model: "/var/task/model"})
+    assert done.returncode == 1
+    assert done.stdout.startswith("self-test failed")
+
+
+def bootstrap(image, folder: Path) -> Path:
+    """A program that `local` can start as the function, and that is the image."""
+    script = folder / "bootstrap"
+    script.write_text(f"""#!{sys.executable}
+import json, os
+bundle = {str(folder / "bundle")!r}
+with open(bundle + "/config.json") as file:
+    spec = json.load(file)
+of_this_machine = ("PATH", "MODEL_DIR", "SSL_CERT_FILE", "TMPDIR")
+spec["process"]["env"] += [f"{{name}}={{value}}" for name, value in os.environ.items() if name not in of_this_machine]
+with open(bundle + "/config.json", "w") as file:
+    json.dump(spec, file)
+command = {image.command(folder / "bundle", f"function-{os.getpid()}", {})!r}
+os.execvp(command[0], command)
+""")
+    script.chmod(0o755)
+    return script
+
+
+def test_a_photo_goes_in_and_a_record_comes_out(image, binary, tmp_path):
+    """S3, DynamoDB and Lambda are embedded; the function is the image."""
+    command = [binary, "local", "--json", "--concurrency", "1", "--bootstrap", bootstrap(image, tmp_path), PHOTO,
+               ROOT / "test_images/bad/truncated.jpg"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    outcomes = {line["key"]: line for line in map(json.loads, done.stdout.splitlines())}
+    recorded, rejected = outcomes["faw.jpg"], outcomes["truncated.jpg"]
+    assert (recorded["outcome"], recorded["count"]) == ("recorded", 1)
+    golden = json.loads((ROOT / "tests/golden.json").read_text())["images"]["faw.jpg"]
+    assert recorded["className"] == golden["className"]
+    assert abs(recorded["probability"] - golden["probabilities"][recorded["className"]]) < 0.02
+    assert rejected["outcome"] == "rejected"
+
+
+def test_the_emulator_answers(image, tmp_path):
+    """As `docker run -p 8080:8080` does: an event that asks for nothing, through the entry point."""
+    environment = {"PREDICTIONS_TABLE": "predictions", "LEDGER_TABLE": "ledger", "AWS_REGION": "eu-west-1",
+                   "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    command = image.command(tmp_path / "bundle", f"emulator-{os.getpid()}", environment)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as emulator:
+        try:
+            # Its first line comes when it listens.
+            assert emulator.stdout.readline()
+            url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+            test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"})
+            with urllib.request.urlopen(url, test_event.encode()) as answer:
+                assert json.load(answer) == {"outcomes": []}
+        finally:
+            subprocess.run(["runc", "--root", container.CACHE / "runc", "kill", image.runs[-1], "KILL"])
