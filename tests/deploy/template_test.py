@@ -52,11 +52,16 @@ def test_sam_validates():
 
 @pytest.fixture(scope="module", params=["Direct", "Queue"])
 def stack(request) -> dict:
+    return expand(request.param)
+
+
+def expand(delivery: str) -> dict:
+    """The template as SAM expands it, with the delivery under the key `Delivery`."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
     source = yaml_parse(TEMPLATE.read_text())
     image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths@sha256:" + "0" * 64
-    expanded = transform(source, {"ImageUri": image, "Delivery": request.param}, Policies())
-    expanded["Delivery"] = request.param
+    expanded = transform(source, {"ImageUri": image, "Delivery": delivery}, Policies())
+    expanded["Delivery"] = delivery
     return expanded
 
 
@@ -166,7 +171,7 @@ def test_messages_stay_hidden_for_six_timeouts(stack):
 def test_photos_are_private_encrypted_and_versioned(stack):
     bucket = stack["Resources"]["Bucket"]
     properties = bucket["Properties"]
-    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
     assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
