@@ -68,7 +68,8 @@ def test_sizes(image, capsys):
     binary = (image.root / "var/runtime/bootstrap").stat().st_size
     with capsys.disabled():
         print(f"\nbinary {binary / 1e6:.1f} MB, on top of the base {image.size() / 1e6:.1f} MB ", end="")
-    assert binary < 40e6
+    # As the README says, to the next ten.
+    assert binary < 50e6
     assert image.size() < 140e6
 
 
@@ -93,7 +94,7 @@ def test_a_broken_model_fails_the_self_test(image, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(image.root / "var/task/model", model)
     manifest = json.loads((model / "model.json").read_text())
-    manifest["preprocess"]["color"] = {"rgb": "bgr", "bgr": "rgb"}[manifest["preprocess"]["color"]]
+    manifest["preprocess"]["color"] = {"RGB": "BGR", "BGR": "RGB"}[manifest["preprocess"]["color"]]
     (model / "model.json").write_text(json.dumps(manifest))
     done = inside(image, tmp_path, "classify", "--self-test", mounts={model: "/var/task/model"})
     assert done.returncode == 1

@@ -209,9 +209,12 @@ def test_keys_and_environment_are_those_of_the_code(stack):
 
 def test_a_new_version_takes_over_under_watch(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
-    alarms = json.dumps([g["Properties"]["AlarmConfiguration"] for g in group.values()])
-    for alarm in ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm"):
-        assert alarm in alarms
+    (configuration,) = [g["Properties"]["AlarmConfiguration"]["Fn::If"] for g in group.values()]
+    assert configuration[0] == "IsWatched" and configuration[2] == {}
+    # Not FailuresAlarm: it rings as long as anything waits there, and would stop what mends the cause.
+    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "NewFailuresAlarm", "OldestAlarm")
+    assert configuration[1] == {"Enabled": True, "Alarms": [{"Name": {"Ref": alarm}} for alarm in watch]}
+    assert set(watch) <= set(of_type(stack, "AWS::CloudWatch::Alarm"))
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
     (invoke,) = [config["Properties"] for config in invoke.values()]
     assert invoke["MaximumRetryAttempts"] == 2
@@ -229,6 +232,14 @@ def test_metrics_are_those_of_the_code(stack):
     for metric in ours:
         assert f'"{metric}"' in code
     assert 'NAMESPACE: &str = "MothClassifier"' in code
+
+
+def test_the_pest_alert_rings_once_a_day(stack):
+    alarm = stack["Resources"]["PestAlarm"]["Properties"]
+    assert alarm["TreatMissingData"] == "ignore"
+    assert alarm["AlarmDescription"] == {"Fn::Sub": "${PestClass} reached ${PestCount} today"}
+    labels = json.loads((ROOT / "model/model.json").read_text())["labels"]
+    assert stack["Parameters"]["PestClass"]["Default"] in labels
 
 
 def test_logs_are_kept_for_a_while(stack):
