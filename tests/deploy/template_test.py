@@ -111,6 +111,18 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
     assert stack["Resources"]["Function"]["Properties"]["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
 
 
+def test_the_readme_lists_what_the_function_may_do():
+    table = (ROOT / "README.md").read_text().split("### What it may do")[1].split("Others in")[0]
+    places = {
+        "objects in the bucket": PHOTOS + "/*", "the bucket": PHOTOS, "ledger": "Ledger.Arn",
+        "predictions": "Predictions.Arn", "its log group": "LogGroup.Arn", "failure queue": "FailureQueue.Arn",
+        "upload queue, with `Queue`": "UploadQueue.Arn",
+    }
+    rows = re.findall(r"^\| (\w+:[^|]+) \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
+    listed = {(action, places[place]) for actions, place in rows for action in actions.split(", ")}
+    assert listed == FUNCTION_MAY | QUEUE_MAY
+
+
 def statements(node) -> list[dict]:
     """Every policy statement, wherever it stands."""
     if isinstance(node, dict):

@@ -1,0 +1,82 @@
+"""The commands under "Deploy" in the README, as far as they go without AWS: bash runs them all, and the AWS
+CLI takes each as it was called, until it looks for AWS."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FAILURE = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": {"Records": []}}
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory) -> list[list[str]]:
+    """How the commands call `aws`."""
+    folder = tmp_path_factory.mktemp("readme")
+    noted = folder / "calls"
+    stubs = {
+        "aws": f"""#!{sys.executable}
+import json, sys
+with open({str(noted)!r}, "a") as file:
+    print(json.dumps(sys.argv[1:]), file=file)
+print({json.dumps(FAILURE)!r} if "receive-message" in sys.argv else "111122223333")
+""",
+        "git": "#!/bin/sh\necho 0123abc\n",
+        # What logs in gets a password.
+        "docker": '#!/bin/sh\nif [ "$1" = login ]; then cat > /dev/null; fi\n',
+        "python": "#!/bin/sh\n[ -f \"$1\" ]\n",
+    }
+    for name, text in stubs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    readme = (ROOT / "README.md").read_text()
+    deploy = re.search(r"^## Deploy\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[1]
+    script = "".join(re.findall(r"```sh\n(.*?)```", deploy, re.DOTALL))
+    # The files that the commands write go into the folder; those that they name are in the project.
+    script = f"set -eu; cd {folder}; ln -s {ROOT}/* .\n{script}"
+    # Built by hand before.
+    script = script.replace("target/release/moth-classifier", "true")
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "event.json").read_text()) == FAILURE["requestPayload"]
+    return [json.loads(line) for line in noted.read_text().splitlines()]
+
+
+def test_the_aws_cli_takes_every_command(calls, tmp_path):
+    assert len(calls) > 20
+    (tmp_path / "event.json").write_text("{}")
+    for entry in ROOT.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        # Nothing listens there.
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    for call in calls:
+        done = subprocess.run(["aws", *call], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        if call[:2] == ["s3", "presign"]:
+            assert "X-Amz-Signature" in done.stdout or "Signature=" in done.stdout
+        else:
+            assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), \
+                f"aws {' '.join(call)}: {done.stderr or done.stdout}"
+
+
+def test_parameters_are_those_of_the_templates():
+    readme = (ROOT / "README.md").read_text()
+    template = (ROOT / "template.yaml").read_text().split("\nMappings:")[0]
+    parameters = dict(re.findall(r"^  (\w+):\n    Type: \w+\n(?:    Default: (.*)\n)?", template, re.MULTILINE))
+    table = re.search(r"\| parameter \| default \|.*?\n\n", readme, re.DOTALL)[0]
+    documented = {}
+    for names, defaults in re.findall(r"^\| ([A-Z][\w, ]+) \| ([^|]*) \|", table, re.MULTILINE):
+        documented |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
+    written = {name: {"-1": "none", '""': "none"}.get(default, default) for name, default in parameters.items()}
+    assert documented == {name: default for name, default in written.items() if name != "ImageUri"}
