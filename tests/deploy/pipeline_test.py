@@ -86,8 +86,8 @@ def build(folder: Path, buildspec: dict, pushed: bool, parameters: str = "{}") -
         "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
         "STACK_PARAMETERS": parameters,
     }
-    # One shell for all, which ends at the first command that fails.
-    script = "set -e\n" + "\n".join(buildspec["phases"]["build"]["commands"])
+    # As CodeBuild does it: one shell for all, and an end after the first command that fails.
+    script = "\n".join(f"{command}\n[ $? -eq 0 ] || exit 1" for command in buildspec["phases"]["build"]["commands"])
     done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return calls.read_text().splitlines(), json.loads((folder / "parameters.json").read_text())
