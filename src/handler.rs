@@ -132,7 +132,9 @@ impl Handler {
             (id, results.collect())
         });
         let parts = parts.collect();
-        self.metrics.flush(&event.context.env_config.function_name);
+        let function = &event.context.env_config;
+        self.metrics
+            .flush(&function.function_name, &function.version);
         answer(source, parts)
     }
 

@@ -93,7 +93,7 @@ pub struct Delivery {
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// A port is taken, or may not be used.
-    #[error("cannot listen on port {port}: {source} (choose another with --port)")]
+    #[error("cannot listen on port {port}, choose another with --port")]
     Listen {
         /// The port asked for.
         port: u16,

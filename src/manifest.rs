@@ -119,7 +119,7 @@ pub enum Color {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read.
-    #[error("cannot read {path}: set MODEL_DIR to a folder that model/export.py wrote")]
+    #[error("MODEL_DIR must be a folder that model/export.py wrote: cannot read {path}")]
     Read {
         /// Path of the manifest.
         path: PathBuf,

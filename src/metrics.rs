@@ -1,7 +1,7 @@
 //! What CloudWatch counts: after each invocation, lines of its embedded metric format in the log.
 //!
 //! CloudWatch makes metrics of them by itself: nothing waits for a call, and nothing is lost where one
-//! would fail. Dimensions come from closed lists (the function's name, the model's labels, the kinds of
+//! would fail. Dimensions come from closed lists (the function's name and version, the model's labels, the kinds of
 //! [`Rejection`](crate::error::Rejection)), never from a key, so there are no more metrics than these.
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
@@ -100,9 +100,9 @@ impl Metrics {
         self.lock().conflicts += conflicts;
     }
 
-    /// Writes what was gathered of `function` to standard output, which Lambda sends to CloudWatch, and
-    /// begins anew.
-    pub fn flush(&self, function: &str) {
+    /// Writes what was gathered of a version of `function` to standard output, which Lambda sends to CloudWatch,
+    /// and begins anew.
+    pub fn flush(&self, function: &str, version: &str) {
         let gathered = {
             let mut gathered = self.lock();
             let is_warm = true;
@@ -114,7 +114,7 @@ impl Metrics {
                 },
             )
         };
-        let lines: String = lines(function, &gathered, Utc::now())
+        let lines: String = lines(function, version, &gathered, Utc::now())
             .iter()
             .map(|line| format!("{line}\n"))
             .collect();
@@ -136,9 +136,12 @@ fn name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// One line for the function, and one for each class and each kind of rejection that occurred.
-fn lines(function: &str, gathered: &Gathered, now: DateTime<Utc>) -> Vec<Value> {
+/// One line for the function, one for its version, and one for each class and each kind of rejection that
+/// occurred.
+fn lines(function: &str, version: &str, gathered: &Gathered, now: DateTime<Utc>) -> Vec<Value> {
     let mut whole = Line::new(function, now, None);
+    // While two versions share the events, this tells whether the new one rejects what the old one takes.
+    let mut of_version = Line::new(function, now, Some(("FunctionVersion", version)));
     for outcome in [
         Outcome::Recorded,
         Outcome::Rejected,
@@ -146,7 +149,11 @@ fn lines(function: &str, gathered: &Gathered, now: DateTime<Utc>) -> Vec<Value> 
         Outcome::Failed,
     ] {
         let count = gathered.outcomes.get(name(outcome)).copied();
-        whole.metric(name(outcome), "Count", json!(count.unwrap_or_default()));
+        let count = json!(count.unwrap_or_default());
+        if let Outcome::Recorded | Outcome::Rejected = outcome {
+            of_version.metric(name(outcome), "Count", count.clone());
+        }
+        whole.metric(name(outcome), "Count", count);
     }
     whole.metric("Conflicts", "Count", json!(gathered.conflicts));
     whole.metric("ColdStart", "Count", json!(u8::from(!gathered.is_warm)));
@@ -156,6 +163,12 @@ fn lines(function: &str, gathered: &Gathered, now: DateTime<Utc>) -> Vec<Value> 
         whole.metric(step, "Milliseconds", json!(values));
     }
     let mut lines = vec![whole.finish()];
+    if ["Recorded", "Rejected"]
+        .iter()
+        .any(|name| gathered.outcomes.contains_key(name))
+    {
+        lines.push(of_version.finish());
+    }
     for (class, (recorded, count)) in &gathered.classes {
         let mut line = Line::new(function, now, Some(("Class", class)));
         line.metric("Recorded", "Count", json!(recorded));

@@ -418,6 +418,7 @@ async fn metrics_are_embedded_in_the_log() {
         dimensions,
         [
             function,
+            "moth-classifier/$LATEST",
             "moth-classifier/AAW",
             "moth-classifier/FAW",
             "moth-classifier/Unsupported",
@@ -440,13 +441,14 @@ async fn metrics_are_embedded_in_the_log() {
         "ColdStart",
     ];
     assert_eq!(counts(0, &outcomes), [3, 1, 0, 2, 0, 1]);
-    assert_eq!(counts(1, &["Recorded", "CountToday"]), [1, 1]);
-    assert_eq!(counts(2, &["Recorded", "CountToday"]), [2, 2]);
-    assert_eq!(counts(3, &["Rejected"]), [1]);
-    assert_eq!(counts(4, &outcomes), [0, 0, 4, 2, 0, 0]);
+    assert_eq!(counts(1, &["Recorded", "Rejected"]), [3, 1]);
+    assert_eq!(counts(2, &["Recorded", "CountToday"]), [1, 1]);
+    assert_eq!(counts(3, &["Recorded", "CountToday"]), [2, 2]);
+    assert_eq!(counts(4, &["Rejected"]), [1]);
+    assert_eq!(counts(5, &outcomes), [0, 0, 4, 2, 0, 0]);
     for (step, values) in [("Fetch", 4), ("Decode", 3), ("Inference", 3), ("Commit", 3)] {
         assert_eq!(lines[0].1[step].as_array().unwrap().len(), values, "{step}");
-        assert!(!lines[4].1.contains_key(step));
+        assert!(!lines[5].1.contains_key(step));
     }
     stack.stop().await;
 }

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# As a Lambda destination writes it into a queue.
 FAILURE = {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": {"Records": []}}
+MESSAGE = {"MessageId": "1", "ReceiptHandle": "handle", "Body": json.dumps(FAILURE)}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def calls(tmp_path_factory) -> list[list[str]]:
 import json, sys
 with open({str(noted)!r}, "a") as file:
     print(json.dumps(sys.argv[1:]), file=file)
-print({json.dumps(FAILURE)!r} if "receive-message" in sys.argv else "111122223333")
+print({json.dumps(MESSAGE)!r} if "receive-message" in sys.argv else "111122223333")
 """,
         "git": "#!/bin/sh\necho 0123abc\n",
         # What logs in gets a password.
@@ -64,7 +66,7 @@ def test_the_aws_cli_takes_every_command(calls, tmp_path):
     for call in calls:
         done = subprocess.run(["aws", *call], cwd=tmp_path, env=environment, capture_output=True, text=True)
         if call[:2] == ["s3", "presign"]:
-            assert "X-Amz-Signature" in done.stdout or "Signature=" in done.stdout
+            assert "Signature=" in done.stdout
         else:
             assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), \
                 f"aws {' '.join(call)}: {done.stderr or done.stdout}"
@@ -79,4 +81,4 @@ def test_parameters_are_those_of_the_templates():
     for names, defaults in re.findall(r"^\| ([A-Z][\w, ]+) \| ([^|]*) \|", table, re.MULTILINE):
         documented |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
     written = {name: {"-1": "none", '""': "none"}.get(default, default) for name, default in parameters.items()}
-    assert documented == {name: default for name, default in written.items() if name != "ImageUri"}
+    assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}

@@ -41,12 +41,12 @@ impl Column {
         }
     }
 
-    /// A column for names such as `names`.
+    /// A column for names such as `names`; if there are none yet, for any.
     pub(super) fn names<'a>(head: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| Escaped(name).to_string().width()).max();
         Self {
             align: Align::Name,
-            ..Self::left(head, width.unwrap_or(0).min(MAX_NAME))
+            ..Self::left(head, width.unwrap_or(MAX_NAME).min(MAX_NAME))
         }
     }
 }

@@ -7,28 +7,30 @@ with the embedded services.
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
-import container
+import oci
 import pytest
 
-ROOT = container.ROOT
+ROOT = oci.ROOT
 PHOTO = ROOT / "test_images/good/faw.jpg"
 REVISION = "0123456789abcdef"
 # The real base's: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html
 BASE_GLIBC = (2, 34)
 
-pytestmark = pytest.mark.skipif(container.missing() is not None, reason=str(container.missing()))
+pytestmark = pytest.mark.skipif(oci.missing() is not None, reason=str(oci.missing()))
 
 
 @pytest.fixture(scope="module")
 def image():
-    built = container.build(REVISION)
+    built = oci.build(REVISION)
     yield built
     built.remove()
 
@@ -61,7 +63,7 @@ def test_labels_entry_point_and_files(image):
 
 
 def test_the_binary_starts_on_the_glibc_of_the_real_base(image):
-    assert container.needed_glibc(image.root / "var/runtime/bootstrap") <= BASE_GLIBC
+    assert oci.needed_glibc(image.root / "var/runtime/bootstrap") <= BASE_GLIBC
 
 
 def test_sizes(image, capsys):
@@ -135,18 +137,29 @@ def test_a_photo_goes_in_and_a_record_comes_out(image, binary, tmp_path):
     assert rejected["outcome"] == "rejected"
 
 
+def answer_of(url: str, event: bytes) -> dict:
+    """Asks until somebody listens."""
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, event) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            if time.monotonic() > give_up:
+                raise
+
+
 def test_the_emulator_answers(image, tmp_path):
     """As `docker run -p 8080:8080` does: an event that asks for nothing, through the entry point."""
     environment = {"PREDICTIONS_TABLE": "predictions", "LEDGER_TABLE": "ledger", "AWS_REGION": "eu-west-1",
                    "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", 8080)), "port 8080, which the emulator takes, is in use"
     command = image.command(tmp_path / "bundle", f"emulator-{os.getpid()}", environment)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as emulator:
         try:
-            # Its first line comes when it listens.
-            assert emulator.stdout.readline()
             url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
             test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"})
-            with urllib.request.urlopen(url, test_event.encode()) as answer:
-                assert json.load(answer) == {"outcomes": []}
+            assert answer_of(url, test_event.encode()) == {"outcomes": []}
         finally:
-            subprocess.run(["runc", "--root", container.CACHE / "runc", "kill", image.runs[-1], "KILL"])
+            subprocess.run(["runc", "--root", oci.CACHE / "runc", "kill", image.runs[-1], "KILL"])

@@ -55,12 +55,12 @@ def stack(request) -> dict:
     return expand(request.param)
 
 
-def expand(delivery: str) -> dict:
+def expand(delivery: str, release: str = "1795249542 0123abc") -> dict:
     """The template as SAM expands it, with the delivery under the key `Delivery`."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
     source = yaml_parse(TEMPLATE.read_text())
     image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths@sha256:" + "0" * 64
-    expanded = transform(source, {"ImageUri": image, "Delivery": delivery}, Policies())
+    expanded = transform(source, {"ImageUri": image, "Delivery": delivery, "Release": release}, Policies())
     expanded["Delivery"] = delivery
     return expanded
 
@@ -177,7 +177,8 @@ def test_the_permission_is_there_before_the_notification(stack):
 def test_messages_stay_hidden_for_six_timeouts(stack):
     timeouts = stack["Parameters"]["Timeout"]["AllowedValues"]
     hidden = stack["Mappings"]["VisibilityTimeout"]
-    assert {str(timeout): {"Seconds": 6 * timeout} for timeout in timeouts} == hidden
+    window = stack["Resources"]["QueueMapping"]["Properties"]["MaximumBatchingWindowInSeconds"]
+    assert {str(timeout): {"Seconds": 6 * timeout + window} for timeout in timeouts} == hidden
 
 
 def test_photos_are_private_encrypted_and_versioned(stack):
@@ -214,7 +215,8 @@ def test_keys_and_environment_are_those_of_the_code(stack):
     config = (ROOT / "src/config.rs").read_text()
     documented = set(re.findall(r"/// ([A-Z_]+): ", config))
     variables = stack["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
-    assert set(variables) <= documented
+    # The function does not read RELEASE: it is there so that a version is made.
+    assert set(variables) - {"RELEASE"} <= documented
     assert {"PREDICTIONS_TABLE", "LEDGER_TABLE"} <= set(variables)
     assert f'Tz::{stack["Parameters"]["TimeZone"]["Default"].replace("/", "__")}' in config
 
@@ -223,8 +225,7 @@ def test_a_new_version_takes_over_under_watch(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
     (configuration,) = [g["Properties"]["AlarmConfiguration"]["Fn::If"] for g in group.values()]
     assert configuration[0] == "IsWatched" and configuration[2] == {}
-    # Not FailuresAlarm: it rings as long as anything waits there, and would stop what mends the cause.
-    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "NewFailuresAlarm", "OldestAlarm")
+    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm")
     assert configuration[1] == {"Enabled": True, "Alarms": [{"Name": {"Ref": alarm}} for alarm in watch]}
     assert set(watch) <= set(of_type(stack, "AWS::CloudWatch::Alarm"))
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
@@ -244,6 +245,24 @@ def test_metrics_are_those_of_the_code(stack):
     for metric in ours:
         assert f'"{metric}"' in code
     assert 'NAMESPACE: &str = "MothClassifier"' in code
+
+
+def test_each_release_is_a_version_with_the_settings_of_the_day():
+    versions = [of_type(expand("Direct", release), "AWS::Lambda::Version") for release in (
+        "1795249542 0123abc", "1795249543 0123abc")]
+    assert versions[0].keys() != versions[1].keys()
+    function = expand("Direct")["Resources"]["Function"]["Properties"]
+    assert function["Environment"]["Variables"]["RELEASE"] == {"Ref": "Release"}
+
+
+def test_a_canary_is_judged_by_its_own_rejections(stack):
+    (version,) = of_type(stack, "AWS::Lambda::Version")
+    metrics = [query["MetricStat"]["Metric"] for query in stack["Resources"]["RejectedAlarm"]["Properties"]["Metrics"]
+               if "MetricStat" in query]
+    assert [metric["MetricName"] for metric in metrics] == ["Rejected", "Recorded"]
+    for metric in metrics:
+        assert {"Name": "FunctionVersion", "Value": {"Fn::GetAtt": [version, "Version"]}} in metric["Dimensions"]
+    assert '"FunctionVersion"' in (ROOT / "src/metrics.rs").read_text()
 
 
 def test_the_pest_alert_rings_once_a_day(stack):

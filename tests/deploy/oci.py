@@ -5,10 +5,10 @@ glibc 2.31 is older than the 2.34 of the real base, with Lambda's own Runtime In
 the package aws-sam-cli, and with the Rust of this machine.
 """
 
+import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 # Bases and the build's own target folder stay here from run to run.
 CACHE = TARGET / "image"
-DEBIAN = ("bullseye", "http://deb.debian.org/debian")
-TOOLS = ("buildah", "runc", "debootstrap")
+DEBIAN = "bullseye"
+# An old Debian moves from the first to the second.
+MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
+KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+TOOLS = ("buildah", "runc", "debootstrap", "objdump")
 # What the entry point of public.ecr.aws/lambda/provided does.
 ENTRY_POINT = """#!/bin/sh
 if [ $# -ne 1 ]; then
@@ -37,7 +40,9 @@ fi
 
 
 def missing() -> str | None:
-    """Why an image cannot be built here."""
+    """Why no image is built here."""
+    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
+        return "Docker is here, and builds the real one"
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     if absent:
         return f"{', '.join(absent)} not installed"
@@ -47,10 +52,7 @@ def missing() -> str | None:
 def run(*command, **options) -> str:
     """Standard output of a command; standard error is shown as it comes."""
     command = [str(word) for word in command]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, **options)
-    if result.returncode:
-        raise SystemExit(f"{shlex.join(command)} ended with {result.returncode}:\n{result.stdout}")
-    return result.stdout.strip()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout.strip()
 
 
 def buildah(*arguments, **options) -> str:
@@ -64,8 +66,13 @@ def stand_ins() -> dict[str, str]:
     if not debian.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            run("debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,ca-certificates", DEBIAN[0], folder,
-                DEBIAN[1])
+            for mirror in MIRRORS:
+                command = ["debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,ca-certificates",
+                           "--force-check-gpg", f"--keyring={KEYS}", DEBIAN, folder, mirror]
+                if subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0:
+                    break
+            else:
+                raise AssertionError(f"no mirror has Debian {DEBIAN}")
             run("tar", "--directory", folder, "--exclude=./var/cache/apt/*", "--exclude=./dev/*", "--create",
                 "--file", debian.with_suffix(".part"), ".")
         debian.with_suffix(".part").rename(debian)
@@ -73,8 +80,12 @@ def stand_ins() -> dict[str, str]:
 
 
 def stand_in(name: str, debian: Path) -> str:
-    image = f"localhost/stand-in/{name}"
-    if image in buildah("images", "--format", "{{.Name}}"):
+    import samcli
+
+    emulator = Path(samcli.__file__).parent / "local/rapid/aws-lambda-rie-x86_64"
+    recipe = hashlib.sha256(Path(__file__).read_bytes() + emulator.read_bytes()).hexdigest()[:12]
+    image = f"localhost/stand-in/{name}:{recipe}"
+    if image in buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines():
         return image
     container = buildah("from", "scratch")
     buildah("add", "--quiet", container, debian, "/")
@@ -83,9 +94,6 @@ def stand_in(name: str, debian: Path) -> str:
         path = "/usr/local/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         buildah("config", "--env", f"PATH={path}", "--env", "CARGO_HOME=/usr/local/cargo", container)
     else:
-        import samcli
-
-        emulator = Path(samcli.__file__).parent / "local/rapid/aws-lambda-rie-x86_64"
         buildah("copy", "--quiet", "--chmod", "0755", container, emulator, "/usr/local/bin/aws-lambda-rie")
         with tempfile.NamedTemporaryFile("w") as script:
             script.write(ENTRY_POINT)
