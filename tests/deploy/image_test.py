@@ -96,7 +96,7 @@ def test_a_broken_model_fails_the_self_test(image, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(image.root / "var/task/model", model)
     manifest = json.loads((model / "model.json").read_text())
-    manifest["preprocess"]["color"] = {"RGB": "BGR", "BGR": "RGB"}[manifest["preprocess"]["color"]]
+    manifest["preprocess"]["scale"] *= 1e-6
     (model / "model.json").write_text(json.dumps(manifest))
     done = inside(image, tmp_path, "classify", "--self-test", mounts={model: "/var/task/model"})
     assert done.returncode == 1
