@@ -142,7 +142,7 @@ def answer_of(url: str, event: bytes) -> dict:
     give_up = time.monotonic() + 30
     while True:
         try:
-            with urllib.request.urlopen(url, event) as answer:
+            with urllib.request.urlopen(url, event, timeout=30) as answer:
                 return json.load(answer)
         except urllib.error.URLError:
             if time.monotonic() > give_up:
