@@ -1,0 +1,104 @@
+//! A program as an operator of tract.
+
+use std::{cell::Cell, fmt, sync::Arc};
+
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+use crate::kernel::Runnable;
+
+thread_local! {
+    static THREADS: Cell<usize> = const { Cell::new(1) };
+}
+
+/// Runs `work`, in which programs have so many threads.
+pub fn with_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
+    let before = THREADS.replace(threads);
+    let result = work();
+    THREADS.set(before);
+    result
+}
+
+/// A whole network as one operator.
+#[derive(Clone)]
+struct Engine(Arc<Runnable>);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({} steps)", self.0.program().steps.len())
+    }
+}
+
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Engine {}
+
+impl Engine {
+    fn run(&self, inputs: &[TValue]) -> TractResult<TVec<TValue>> {
+        let program = self.0.program();
+        let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
+        let inputs = views.iter().map(|view| view.as_slice::<f32>());
+        let inputs = inputs.collect::<TractResult<Vec<_>>>()?;
+        let mut outputs: Vec<Vec<f32>> = program
+            .outputs
+            .iter()
+            .map(|shape| vec![0.0; shape.iter().product()])
+            .collect();
+        let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        self.0.run(&inputs, &mut slices, THREADS.get());
+        std::iter::zip(&program.outputs, &outputs)
+            .map(|(shape, values)| Ok(Tensor::from_shape(shape, values)?.into_tvalue()))
+            .collect()
+    }
+}
+
+impl Op for Engine {
+    fn name(&self) -> StaticName {
+        "Engine".into()
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        Ok(vec![format!("{self:?} on {}", self.0.isa())])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Engine {
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.run(&inputs)
+    }
+
+    fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
+        self.run(&inputs).map(Some)
+    }
+}
+
+impl TypedOp for Engine {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let outputs = self.0.program().outputs.iter();
+        Ok(outputs.map(f32::fact).collect())
+    }
+
+    as_op!();
+}
+
+/// The graph that runs a program: its inputs, the program, its outputs.
+///
+/// # Errors
+///
+/// As tract has them; none is known.
+pub fn model(runnable: Runnable) -> TractResult<TypedModel> {
+    let engine = Engine(Arc::new(runnable));
+    let mut model = TypedModel::default();
+    let inputs = engine.0.program().inputs.iter().enumerate();
+    let inputs = inputs.map(|(n, shape)| model.add_source(format!("input{n}"), f32::fact(shape)));
+    let inputs = inputs.collect::<TractResult<Vec<_>>>()?;
+    let outputs = model.wire_node("engine", engine, &inputs)?;
+    model.select_output_outlets(&outputs)?;
+    Ok(model)
+}
