@@ -1,6 +1,8 @@
-//! Input tensor → probabilities. The one file that names `tract`.
+//! Input tensor → probabilities. The one file of this crate that names `tract`; the engine that runs inside of it is
+//! the crate [`moth_engine`].
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -8,6 +10,11 @@ use std::{
     thread,
 };
 
+use moth_engine::{
+    file::{self, FileError},
+    isa::Isa,
+    op,
+};
 use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 
@@ -18,10 +25,40 @@ use crate::{
     preprocess::InputTensor,
 };
 
+/// What `compile` writes into the model's folder.
+pub const COMPILED: &str = "model.compiled";
+
 /// A model ready to run, with what its manifest says of it.
 pub struct Classifier {
     manifest: Manifest,
     plan: Arc<TypedRunnableModel>,
+    way: Way,
+}
+
+/// How a model is run.
+#[derive(Debug)]
+pub enum Way {
+    /// By the engine, from the compiled file.
+    Compiled(Isa),
+    /// By the engine, from the ONNX file, and why not from the compiled one.
+    Engine(Isa, FileError),
+    /// By tract, and what of the model the engine does not know.
+    Tract(String),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compiled(isa) => write!(f, "compiled, {isa}"),
+            Self::Engine(isa, error) => {
+                write!(
+                    f,
+                    "{isa}, made of the ONNX file at each start ({COMPILED}: {error})"
+                )
+            }
+            Self::Tract(unknown) => write!(f, "stock tract, as the engine does not know {unknown}"),
+        }
+    }
 }
 
 /// Why a model cannot be loaded.
@@ -48,6 +85,14 @@ pub enum ModelError {
         /// What the file has.
         actual: String,
     },
+    /// The compiled file cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The ONNX file does not parse, or does not fit the manifest.
     #[error("{path} is not a model that can be run: {reason}")]
     Graph {
@@ -63,25 +108,44 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// A [`ModelError`] that names the file and what is wrong with it.
-    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+    /// A [`ModelError`] that names the file and what is wrong with it. A compiled file that is missing, damaged, or of
+    /// another model is no error: the ONNX file is used.
+    pub fn load(dir: &Path, isa: Isa) -> Result<Self, ModelError> {
         let manifest = Manifest::read(dir)?;
         let path = dir.join(&manifest.file);
-        let (hash, plan) = thread::scope(|scope| {
-            let hash = scope.spawn(|| check_hash(&path, &manifest.sha256));
-            let plan = plan(&path, &manifest);
-            (hash.join(), plan)
-        });
-        // A file with the wrong hash may fail to parse in any way: the hash is the better answer.
-        match hash {
-            Ok(checked) => checked?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        let plan = plan.map_err(|error| ModelError::Graph {
-            path,
+        let graph = |error: TractError| ModelError::Graph {
+            path: path.clone(),
             reason: format!("{error:#}"),
-        })?;
-        Ok(Self { manifest, plan })
+        };
+        let why = match file::open(&dir.join(COMPILED), &manifest.sha256, isa) {
+            Ok(runnable) => {
+                let plan = op::model(runnable).and_then(|model| plan(model, &manifest));
+                let (plan, way) = (plan.map_err(graph)?, Way::Compiled(isa));
+                return Ok(Self {
+                    manifest,
+                    plan,
+                    way,
+                });
+            }
+            Err(error) => error,
+        };
+        let model = checked(&path, &manifest)?;
+        let (model, way) = match moth_engine::prepare(&model, isa) {
+            Ok(runnable) => (op::model(runnable), Way::Engine(isa, why)),
+            Err(unknown) => (model.into_optimized(), Way::Tract(unknown)),
+        };
+        let plan = model.and_then(|model| plan(model, &manifest));
+        let plan = plan.map_err(graph)?;
+        Ok(Self {
+            manifest,
+            plan,
+            way,
+        })
+    }
+
+    /// How the model is run.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// What the model expects and what its outputs mean.
@@ -89,15 +153,14 @@ impl Classifier {
         &self.manifest
     }
 
-    /// Runs the model on one image. Takes tens of milliseconds of one CPU.
+    /// Runs the model on one image, with so many threads. Takes tens of milliseconds of one CPU.
     ///
     /// # Errors
     ///
     /// [`Error::Model`] where the input has another shape than the manifest's, or the model gives
     /// numbers that are no probabilities.
-    pub fn classify(&self, input: &InputTensor) -> Result<Probabilities, Error> {
-        let outputs = self
-            .run(input)
+    pub fn classify(&self, input: &InputTensor, threads: usize) -> Result<Probabilities, Error> {
+        let outputs = op::with_threads(threads, || self.run(input))
             .map_err(|error| Error::Model(format!("{error:#}")))?;
         let labels = Arc::clone(&self.manifest.labels);
         match self.manifest.output.kind {
@@ -151,21 +214,83 @@ pub fn check_hash(path: &Path, expected: &str) -> Result<(), ModelError> {
     }
 }
 
-fn plan(path: &Path, manifest: &Manifest) -> TractResult<Arc<TypedRunnableModel>> {
+/// What became of [`compile`].
+#[derive(Debug)]
+pub enum Compiled {
+    /// A file of so many bytes, which [`Classifier::load`] uses.
+    Written(PathBuf, u64),
+    /// Nothing, as the engine does not know this of the model. It runs on tract all the same.
+    Unknown(String),
+}
+
+/// Compiles the model in `dir` into a file beside it.
+///
+/// # Errors
+///
+/// A [`ModelError`] where the model cannot be run at all, or the file not be written.
+pub fn compile(dir: &Path) -> Result<Compiled, ModelError> {
+    let manifest = Manifest::read(dir)?;
+    let model = checked(&dir.join(&manifest.file), &manifest)?;
+    let (program, weights) = match moth_engine::compile(&model) {
+        Ok(compiled) => compiled,
+        Err(unknown) => return Ok(Compiled::Unknown(unknown)),
+    };
+    let path = dir.join(COMPILED);
+    let written = file::write(&path, &manifest.sha256, &program, &weights)
+        .and_then(|()| Ok(path.metadata()?.len()));
+    match written {
+        Ok(bytes) => Ok(Compiled::Written(path, bytes)),
+        Err(source) => Err(ModelError::Write { path, source }),
+    }
+}
+
+/// The graph of an ONNX file, and that the file is the manifest's.
+fn checked(path: &Path, manifest: &Manifest) -> Result<TypedModel, ModelError> {
+    let (hash, model) = thread::scope(|scope| {
+        let hash = scope.spawn(|| check_hash(path, &manifest.sha256));
+        let model = parse(path, manifest);
+        (hash.join(), model)
+    });
+    // A file with the wrong hash may fail to parse in any way: the hash is the better answer.
+    match hash {
+        Ok(checked) => checked?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+    model.map_err(|error| ModelError::Graph {
+        path: path.into(),
+        reason: format!("{error:#}"),
+    })
+}
+
+fn parse(path: &Path, manifest: &Manifest) -> TractResult<TypedModel> {
+    tract_onnx::onnx()
+        .model_for_path(path)?
+        .with_input_names([&manifest.input.name])?
+        .with_outputs_by_name([&manifest.output.name])?
+        .with_input_fact(0, f32::fact(input_shape(manifest)).into())?
+        .into_typed()
+}
+
+fn input_shape(manifest: &Manifest) -> [usize; 4] {
     let (width, height) = (
         manifest.input.width as usize,
         manifest.input.height as usize,
     );
-    let shape = match manifest.input.layout {
+    match manifest.input.layout {
         Layout::Nhwc => [1, height, width, 3],
         Layout::Nchw => [1, 3, height, width],
-    };
-    let model = tract_onnx::onnx()
-        .model_for_path(path)?
-        .with_input_names([&manifest.input.name])?
-        .with_outputs_by_name([&manifest.output.name])?
-        .with_input_fact(0, f32::fact(shape).into())?
-        .into_optimized()?;
+    }
+}
+
+/// What runs `model`, which takes and gives what the manifest says.
+fn plan(model: TypedModel, manifest: &Manifest) -> TractResult<Arc<TypedRunnableModel>> {
+    let input = model.input_fact(0)?;
+    if input.shape.as_concrete() != Some(&input_shape(manifest)) {
+        let shape = &input.shape;
+        return Err(TractError::msg(format!(
+            "its input has the shape {shape:?}, not that of the manifest"
+        )));
+    }
     let output = model.output_fact(0)?;
     let classes = manifest.labels.len();
     if output.datum_type != f32::datum_type() {

@@ -1,6 +1,7 @@
 //! The command line: `classify` and `local`.
 
 mod classify;
+mod compile;
 mod files;
 #[cfg(feature = "local")]
 mod local;
@@ -29,6 +30,10 @@ enum Command {
     ///
     /// Exits with 0 if every file was classified, with 1 if one was not.
     Classify(Classify),
+    /// Make the model ready to run, so that nothing is left to do at start
+    ///
+    /// Writes model.compiled beside model.json, in MODEL_DIR.
+    Compile,
     /// Run the whole system on this machine: S3, Lambda and DynamoDB, embedded
     ///
     /// Puts every file into the bucket and shows what becomes of it. Exits with 0 if every object
@@ -55,6 +60,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Classify(arguments) if arguments.self_test => self_test::run(arguments.json),
         Command::Classify(arguments) => classify::run(&arguments),
+        Command::Compile => compile::run(),
         #[cfg(feature = "local")]
         Command::Local(arguments) => local::run(arguments),
     };

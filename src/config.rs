@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use chrono_tz::Tz;
+use moth_engine::isa::Isa;
 
 /// 50 MiB: phone cameras of 2026 write up to about 30 MB.
 const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
@@ -23,6 +24,8 @@ pub struct Config {
     pub time_zone: Tz,
     /// How large an object and its picture may be.
     pub limits: Limits,
+    /// MAX_CPU_ISA: the widest instructions that the model may use; at most what the CPU has.
+    pub isa: Isa,
 }
 
 /// How large an object and its picture may be.
@@ -66,6 +69,7 @@ impl Config {
         let time_zone = text("TIME_ZONE");
         let bytes = text("MAX_IMAGE_BYTES");
         let pixels = text("MAX_IMAGE_PIXELS");
+        let isa = text("MAX_CPU_ISA");
         let model_dir = variable("MODEL_DIR").filter(|dir| !dir.is_empty());
 
         let mut table = |name: &str, value: Option<String>| match value {
@@ -112,6 +116,10 @@ impl Config {
             pixels: limit("MAX_IMAGE_PIXELS", pixels, MAX_IMAGE_PIXELS),
         };
 
+        let here = Isa::detect();
+        let what = "avx512, avx2 or portable";
+        let isa = parse("MAX_CPU_ISA", isa, here, what, &mut problems);
+
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
@@ -122,6 +130,7 @@ impl Config {
             model_dir,
             time_zone,
             limits,
+            isa: isa.min(here),
         })
     }
 }
@@ -182,6 +191,7 @@ mod tests {
             ("TIME_ZONE", "Lagos"),
             ("MAX_IMAGE_BYTES", "0"),
             ("MAX_IMAGE_PIXELS", "-1"),
+            ("MAX_CPU_ISA", "mmx"),
         ])
         .unwrap_err()
         .to_string();
@@ -191,6 +201,7 @@ mod tests {
             "TIME_ZONE",
             "MAX_IMAGE_BYTES",
             "MAX_IMAGE_PIXELS",
+            "MAX_CPU_ISA",
         ] {
             assert!(error.contains(name), "{name} is missing in {error}");
         }

@@ -13,7 +13,7 @@ use tracing::error;
 use crate::{
     aws,
     bucket::Bucket,
-    classifier::{Classifier, ModelError},
+    classifier::{Classifier, ModelError, Way},
     config::{Config, ConfigError},
     error::chain,
     event::{self, Event, Part, Source},
@@ -93,9 +93,15 @@ impl Handler {
             model_dir,
             time_zone,
             limits,
+            isa,
         } = config;
         let region = sdk.region().ok_or(StartError::Region)?.to_string();
-        let predictor = Predictor::new(Classifier::load(&model_dir)?, limits);
+        let classifier = Classifier::load(&model_dir, isa)?;
+        match classifier.way() {
+            way @ Way::Compiled(_) => tracing::info!(%way, "model"),
+            way => tracing::warn!(%way, "model"),
+        }
+        let predictor = Predictor::new(classifier, limits);
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
         let tables = aws_sdk_dynamodb::Client::new(sdk);
         let ledger = Ledger::new(tables, predictions_table, ledger_table);

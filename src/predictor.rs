@@ -2,12 +2,16 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    classifier::Classifier,
+    classifier::{Classifier, Way},
     config::Limits,
     error::{Error, Rejection},
     format::sniff,
@@ -21,6 +25,8 @@ pub struct Predictor {
     classifier: Classifier,
     limits: Limits,
     budget: Budget,
+    /// Pictures that the model is being shown.
+    shown: AtomicUsize,
 }
 
 /// What the model says of one picture, and how long it took.
@@ -41,7 +47,13 @@ impl Predictor {
             classifier,
             limits,
             budget: Budget::new(limits.pixels),
+            shown: AtomicUsize::new(0),
         }
+    }
+
+    /// How the model is run.
+    pub fn way(&self) -> &Way {
+        self.classifier.way()
     }
 
     /// What the model expects and what its outputs mean.
@@ -60,9 +72,13 @@ impl Predictor {
         let decode = started.elapsed();
 
         let started = Instant::now();
-        let probabilities = self.classifier.classify(&input)?;
+        // One picture has all CPUs, those of a batch have one each: so little waits for anything.
+        let shown = self.shown.fetch_add(1, Ordering::Relaxed) + 1;
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let probabilities = self.classifier.classify(&input, cpus / shown);
+        self.shown.fetch_sub(1, Ordering::Relaxed);
         Ok(Predicted {
-            probabilities,
+            probabilities: probabilities?,
             decode,
             inference: started.elapsed(),
         })

@@ -155,6 +155,63 @@ fn the_self_test_compares_with_the_manifest() {
     assert!(stderr(&none).contains("run model/export.py again"));
 }
 
+/// The shipped model in a folder of its own, compiled.
+fn compiled_model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    for file in ["model.json", "model.onnx"] {
+        std::os::unix::fs::symlink(shipped.join(file), folder.path().join(file)).unwrap();
+    }
+    let output = Command::new(BINARY)
+        .arg("compile")
+        .env("MODEL_DIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("model.compiled: "));
+    folder
+}
+
+#[test]
+fn a_compiled_model_is_used_if_it_is_whole_and_of_this_model() {
+    let folder = compiled_model();
+    let way = |variables: &[(&str, &str)]| {
+        let output = Command::new(BINARY)
+            .args(["classify", "--self-test", "--json"])
+            .env("MODEL_DIR", folder.path())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        lines(&output)[0]["way"].as_str().unwrap().to_owned()
+    };
+    assert!(way(&[]).starts_with("compiled, "));
+    assert_eq!(way(&[("MAX_CPU_ISA", "portable")]), "compiled, portable");
+
+    let compiled = folder.path().join("model.compiled");
+    let mut bytes = fs::read(&compiled).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&compiled).unwrap();
+    fs::write(&compiled, &bytes).unwrap();
+    let said = way(&[]);
+    assert!(said.contains("made of the ONNX file") && said.contains("it is damaged"), "{said}");
+    fs::remove_file(&compiled).unwrap();
+    assert!(way(&[]).contains("model.compiled: there is none"));
+}
+
+#[test]
+fn a_model_that_the_engine_does_not_know_runs_on_tract() {
+    let compile = Command::new(BINARY)
+        .arg("compile")
+        .env("MODEL_DIR", "tests/color_model")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(compile.status.success(), "{}", stderr(&compile));
+    assert!(stdout(&compile).starts_with("not compiled, as the engine does not know "));
+}
+
 #[test]
 fn local_gives_every_file_its_outcome() {
     let output = run(&["local", "--json", "test_images"]);

@@ -12,6 +12,7 @@ use moth_classifier::{
     predictor::Predictor,
     preprocess::{Encoded, Picture, resize},
 };
+use moth_engine::isa::Isa;
 use serde::Deserialize;
 
 const LIMITS: Limits = Limits {
@@ -55,7 +56,7 @@ fn probabilities_are_tensorflows() {
     let golden: Golden =
         serde_json::from_str(&fs::read_to_string(root().join("tests/golden.json")).unwrap())
             .unwrap();
-    let classifier = Classifier::load(&root().join("model")).unwrap();
+    let classifier = Classifier::load(&root().join("model"), Isa::detect()).unwrap();
     let predictor = Predictor::new(classifier, LIMITS);
     assert_eq!(
         predictor.manifest().sha256,
@@ -98,7 +99,7 @@ fn resizing_is_pillows() {
         let name = expected.file_stem().unwrap().to_str().unwrap();
         let bytes = fs::read(root().join("test_images/good").join(name)).unwrap();
         let picture = decode(&bytes, LIMITS).unwrap();
-        let input = Classifier::load(&root().join("model"))
+        let input = Classifier::load(&root().join("model"), Isa::detect())
             .unwrap()
             .manifest()
             .input

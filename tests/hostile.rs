@@ -22,6 +22,7 @@ use image::{
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
 };
 use moth_classifier::{classifier::Classifier, config::Limits, predictor::Predictor};
+use moth_engine::isa::Isa;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use support::{COLOR_MODEL, Options, Stack, event, kill, outcome, picture, queue_event, string};
@@ -192,7 +193,7 @@ struct Taster(Predictor);
 
 impl Taster {
     fn new() -> Self {
-        let classifier = Classifier::load(Path::new(COLOR_MODEL.1)).unwrap();
+        let classifier = Classifier::load(Path::new(COLOR_MODEL.1), Isa::detect()).unwrap();
         let limits = Limits {
             bytes: 1 << 20,
             pixels: 4_000_000,

@@ -45,7 +45,10 @@ type Answer = Result<Probabilities, String>;
 pub(super) fn run(arguments: &Classify) -> anyhow::Result<ExitCode> {
     let config = config()?;
     let files = files::find(&arguments.paths)?;
-    let predictor = Predictor::new(Classifier::load(&config.model_dir)?, config.limits);
+    let predictor = Predictor::new(
+        Classifier::load(&config.model_dir, config.isa)?,
+        config.limits,
+    );
     let paths: Vec<String> = files
         .iter()
         .map(|file| file.path.to_string_lossy().into_owned())

@@ -19,7 +19,10 @@ const TOLERANCE: f32 = 0.02;
 /// Exits with 0 if the model says what the manifest recorded, with 1 if not.
 pub(super) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let config = config()?;
-    let predictor = Predictor::new(Classifier::load(&config.model_dir)?, config.limits);
+    let predictor = Predictor::new(
+        Classifier::load(&config.model_dir, config.isa)?,
+        config.limits,
+    );
     let recorded = &predictor.manifest().self_test;
     anyhow::ensure!(
         !recorded.is_empty(),
@@ -43,13 +46,15 @@ pub(super) fn run(json: bool) -> anyhow::Result<ExitCode> {
             "probability": probability,
             "difference": difference,
             "tolerance": TOLERANCE,
+            "way": predictor.way().to_string(),
         });
         writeln!(stdout, "{line}")?;
     } else {
         let verdict = if passed { "passed" } else { "failed" };
         writeln!(
             stdout,
-            "self-test {verdict}: {label} {probability:.3}, {difference:.4} from what was recorded, {TOLERANCE} allowed"
+            "self-test {verdict}: {label} {probability:.3}, {difference:.4} from what was recorded, {TOLERANCE} allowed ({})",
+            predictor.way()
         )?;
     }
     Ok(match passed {

@@ -79,6 +79,7 @@ impl Function {
             ("TIME_ZONE", config.time_zone.name().to_owned()),
             ("MAX_IMAGE_BYTES", config.limits.bytes.to_string()),
             ("MAX_IMAGE_PIXELS", config.limits.pixels.to_string()),
+            ("MAX_CPU_ISA", config.isa.to_string()),
         ];
         Self {
             bootstrap: settings.bootstrap.clone(),
