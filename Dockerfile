@@ -8,15 +8,16 @@ ARG BASE=public.ecr.aws/lambda/provided:al2023@sha256:c6a2e7cb103884b785ebce3ce8
 FROM ${RUST} AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY src/engine/Cargo.toml src/engine/
 # The dependencies, in a layer of their own that stays until one of them changes: they take minutes.
-RUN mkdir src benches \
+RUN mkdir benches \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs benches/contention.rs \
+ && touch src/lib.rs src/engine/lib.rs benches/contention.rs benches/peer.rs \
  && cargo build --release --locked --no-default-features
 COPY src src
 COPY test_images test_images
 # What was copied may be older than what was built of the empty files.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs src/engine/lib.rs \
  && cargo build --release --locked --no-default-features \
  && install --mode=0755 target/release/moth-classifier /bootstrap
 
@@ -25,8 +26,9 @@ FROM ${BASE}
 COPY --chmod=0644 model/model.json model/model.onnx /var/task/model/
 ENV MODEL_DIR=/var/task/model
 COPY --from=build /bootstrap /var/runtime/bootstrap
-# An image that does not start, or whose model does not say what TensorFlow said, is never made.
-RUN ["/var/runtime/bootstrap", "classify", "--self-test"]
+# The model is made ready to run, so that a start parses and packs nothing. An image that does not start, or whose
+# model does not say what TensorFlow said, is never made.
+RUN /var/runtime/bootstrap compile && /var/runtime/bootstrap classify --self-test
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="moth-classifier" \
       org.opencontainers.image.description="Classifies photos that arrive in S3 and counts each exactly once in DynamoDB" \

@@ -1,0 +1,71 @@
+//! One of those that `benches/peers.py` compares: runs the model in MODEL_DIR once for each line on standard input, and
+//! prints how many milliseconds it took. The first line is the answer of a first run.
+//!
+//! Arguments: `engine` or `tract`, and the number of threads.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{env, io, path::Path, time::Instant};
+
+use moth_engine::{file, isa::Isa, op};
+use serde_json::Value;
+use tract_onnx::prelude::*;
+
+fn main() {
+    // What cargo adds begins with a hyphen.
+    let arguments: Vec<String> = env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let [way, threads] = &arguments[..] else {
+        return; // run as one of all benches, not by peers.py
+    };
+    let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
+    let folder = Path::new(&folder);
+    let isa = env::var("MAX_CPU_ISA")
+        .ok()
+        .and_then(|isa| isa.parse().ok());
+    let isa = isa.unwrap_or_else(Isa::detect);
+    let shape = [1, 224, 224, 3];
+    let model = match way.as_str() {
+        "engine" => {
+            let manifest = std::fs::read_to_string(folder.join("model.json")).unwrap();
+            let manifest: Value = serde_json::from_str(&manifest).unwrap();
+            let hash = manifest["sha256"].as_str().unwrap();
+            let file = file::open(&folder.join("model.compiled"), hash, isa);
+            op::model(file.expect("run `moth-classifier compile` first")).unwrap()
+        }
+        _ => {
+            let model = tract_onnx::onnx()
+                .model_for_path(folder.join("model.onnx"))
+                .unwrap();
+            let model = model.with_input_fact(0, f32::fact(shape).into()).unwrap();
+            model.into_optimized().unwrap()
+        }
+    };
+    let plan = model.into_runnable().unwrap();
+    let values: Vec<f32> = (0..224 * 224 * 3)
+        .map(|n| (n * 7919 % 256) as f32)
+        .collect();
+    let run = || {
+        let input = Tensor::from_shape(&shape, &values).unwrap();
+        let started = Instant::now();
+        let output = op::with_threads(threads.parse().unwrap(), || {
+            plan.run(tvec!(input.into_tvalue()))
+        });
+        let elapsed = started.elapsed().as_secs_f64() * 1e3;
+        (
+            output.unwrap()[0]
+                .view()
+                .as_slice::<f32>()
+                .unwrap()
+                .to_vec(),
+            elapsed,
+        )
+    };
+    println!("{:?}", run().0);
+    for line in io::stdin().lines() {
+        line.unwrap();
+        println!("{}", run().1);
+    }
+}

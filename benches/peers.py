@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Compares the engine with others that run the same model in fp32, batch 1, on the same CPUs.
+
+    pip install -r benches/requirements.txt
+    cargo build --release --locked && target/release/moth-classifier compile
+    python benches/peers.py                  # inference, on one CPU and on two
+    python benches/peers.py --start          # whole processes: start to first prediction, peak memory
+
+Each is a process of its own that waits for its turn, so one is at work at a time and all are measured in
+the same minutes. With --saved-model DIR, the one that model.onnx was exported from, TensorFlow and TFLite
+take part. Linux only.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
+
+
+def numbers():
+    """The input that all are shown."""
+    import numpy as np
+
+    return (np.arange(224 * 224 * 3, dtype=np.int64) * 7919 % 256).astype(np.float32).reshape(1, 224, 224, 3)
+
+
+def onnxruntime(arguments):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = arguments.threads
+    session = ort.InferenceSession(arguments.model / "model.onnx", options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda values: session.run(None, {name: values})[0][0]
+
+
+def openvino(arguments):
+    import openvino as ov
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": arguments.threads, "NUM_STREAMS": 1}
+    model = ov.Core().read_model(arguments.model / "model.onnx")
+    model.reshape([1, 224, 224, 3])
+    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return lambda values: request.infer([values])[0][0]
+
+
+def tensorflow(arguments):
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    function = tf.saved_model.load(str(arguments.saved_model)).signatures["serving_default"]
+    (name,) = function.structured_input_signature[1]
+    return lambda values: next(iter(function(**{name: tf.constant(values)}).values())).numpy()[0]
+
+
+def tflite(arguments):
+    import tensorflow as tf
+
+    file = Path(tempfile.gettempdir()) / f"peers-{os.getuid()}.tflite"
+    if not file.exists():
+        model = tf.saved_model.load(str(arguments.saved_model))
+        function = model.signatures["serving_default"]
+        # With an open batch its fast kernels stay off.
+        function.inputs[0].set_shape([1, 224, 224, 3])
+        file.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
+    interpreter = tf.lite.Interpreter(str(file), num_threads=arguments.threads)
+    interpreter.allocate_tensors()
+
+    def run(values):
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+
+    return run
+
+
+WORKERS = {worker.__name__: worker for worker in (onnxruntime, openvino, tensorflow, tflite)}
+
+
+def work(arguments) -> None:
+    """Runs once for each line on standard input, and prints the milliseconds; first the answer."""
+    run, values = WORKERS[arguments.worker](arguments), numbers()
+    print(json.dumps([float(value) for value in run(values)]), flush=True)
+    if arguments.once:
+        os._exit(0)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        run(values)
+        print((time.perf_counter() - started) * 1e3, flush=True)
+
+
+def engine_binary() -> str:
+    command = ["cargo", "bench", "--locked", "--bench", "peer", "--no-run", "--message-format", "json"]
+    lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
+    artifacts = [json.loads(line) for line in lines]
+    return next(a["executable"] for a in artifacts if a.get("target", {}).get("name") == "peer" and a["executable"])
+
+
+def peers(arguments, threads: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Command and environment of each."""
+    ours = engine_binary()
+    this = [sys.executable, __file__, "--model", str(arguments.model), "--threads", str(threads)]
+    if arguments.saved_model:
+        this += ["--saved-model", str(arguments.saved_model)]
+    environment = {"MODEL_DIR": str(arguments.model)}
+    found = {
+        "engine": ([ours, "engine", str(threads)], environment),
+        "engine, AVX2": ([ours, "engine", str(threads)], environment | {"MAX_CPU_ISA": "avx2"}),
+        "onnxruntime": ([*this, "--worker", "onnxruntime"], {}),
+        "OpenVINO": ([*this, "--worker", "openvino"], {}),
+        "OpenVINO, AVX2": ([*this, "--worker", "openvino"], {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    }
+    if arguments.saved_model:
+        found["TensorFlow"] = ([*this, "--worker", "tensorflow"], {})
+        found["TFLite"] = ([*this, "--worker", "tflite"], {})
+    found["stock tract"] = ([ours, "tract", str(threads)], environment)
+    return found
+
+
+def on_cpus(count: int) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
+def inference(arguments, threads: int) -> None:
+    processes, answers = {}, {}
+    for name, (command, environment) in peers(arguments, threads).items():
+        processes[name] = subprocess.Popen(
+            command, env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(threads))
+        answers[name] = json.loads(processes[name].stdout.readline())
+    for name, answer in answers.items():
+        off = max(abs(a - b) for a, b in zip(answer, answers["onnxruntime"], strict=True))
+        assert off < 1e-3 or "engine" not in name, f"{name} says {answer}, onnxruntime {answers['onnxruntime']}"
+        if off >= 1e-3:
+            print(f"{name} is off by {off:.3f} from onnxruntime")
+    times = {name: [] for name in processes}
+    for _ in range(arguments.rounds):
+        for name, process in processes.items():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            times[name].append(float(process.stdout.readline()))
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
+    report(f"inference, {threads} thread{'s' if threads > 1 else ''}, ms", times)
+
+
+def report(title: str, values: dict[str, list[float]]) -> None:
+    ours = min(values["engine"])
+    print(f"\n{title:34}{'min':>8}{'median':>8}{'engine ÷ it':>13}")
+    for name, of in values.items():
+        print(f"{name:34}{min(of):8.1f}{statistics.median(of):8.1f}{ours / min(of):13.2f}")
+
+
+def start(arguments) -> None:
+    """Whole processes. Ours also decodes a photo."""
+    commands = {"engine": ([str(arguments.binary), "classify", "--self-test"], {"MODEL_DIR": str(arguments.model)})}
+    for name, (command, environment) in peers(arguments, 1).items():
+        if "--worker" in command and "AVX2" not in name:
+            commands[name] = ([*command, "--once"], environment)
+    milliseconds, mebibytes = ({name: [] for name in commands} for _ in range(2))
+    for _ in range(arguments.rounds):
+        for name, (command, environment) in commands.items():
+            began = time.perf_counter()
+            process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(1))
+            _, status, usage = os.wait4(process.pid, 0)
+            assert os.waitstatus_to_exitcode(status) == 0, command
+            milliseconds[name].append((time.perf_counter() - began) * 1e3)
+            mebibytes[name].append(usage.ru_maxrss / 1024)
+    report("start to first prediction, ms", milliseconds)
+    report("peak memory, MiB", mebibytes)
+
+
+def cpu() -> str:
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info)}
+    flags = fields["flags"].split()
+    return f"{fields['model name']} ({', '.join(feature for feature in FEATURES if feature in flags)})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder of model.onnx and model.compiled")
+    parser.add_argument("--saved-model", type=Path, help="for TensorFlow and TFLite")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="for --start")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--start", action="store_true", help="measure whole processes")
+    parser.add_argument("--threads", type=int, help="just this many [default: 1, then 2]")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work(arguments)
+    print(f"{cpu()}, fp32, batch 1, {arguments.rounds} rounds")
+    if arguments.start:
+        return start(arguments)
+    for threads in [arguments.threads] if arguments.threads else [1, 2]:
+        inference(arguments, threads)
+
+
+if __name__ == "__main__":
+    main()
