@@ -195,7 +195,10 @@ fn a_compiled_model_is_used_if_it_is_whole_and_of_this_model() {
     fs::remove_file(&compiled).unwrap();
     fs::write(&compiled, &bytes).unwrap();
     let said = way(&[]);
-    assert!(said.contains("made of the ONNX file") && said.contains("it is damaged"), "{said}");
+    assert!(
+        said.contains("made of the ONNX file") && said.contains("it is damaged"),
+        "{said}"
+    );
     fs::remove_file(&compiled).unwrap();
     assert!(way(&[]).contains("model.compiled: there is none"));
 }
