@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +66,10 @@ def tensorflow(arguments):
 def tflite(arguments):
     import tensorflow as tf
 
-    file = Path(tempfile.gettempdir()) / f"peers-{os.getuid()}.tflite"
+    # Converted once, not at each start; another model has another name.
+    of = zlib.crc32((arguments.saved_model / "saved_model.pb").read_bytes())
+    of = zlib.crc32((arguments.saved_model / "variables/variables.data-00000-of-00001").read_bytes(), of)
+    file = Path(tempfile.gettempdir()) / f"peers-{os.getuid()}-{of:08x}.tflite"
     if not file.exists():
         model = tf.saved_model.load(str(arguments.saved_model))
         function = model.signatures["serving_default"]

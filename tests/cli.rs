@@ -205,14 +205,21 @@ fn a_compiled_model_is_used_if_it_is_whole_and_of_this_model() {
 
 #[test]
 fn a_model_that_the_engine_does_not_know_runs_on_tract() {
-    let compile = Command::new(BINARY)
-        .arg("compile")
-        .env("MODEL_DIR", "tests/color_model")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(compile.status.success(), "{}", stderr(&compile));
-    assert!(stdout(&compile).starts_with("not compiled, as the engine does not know "));
+    let with_color_model = |arguments: &[&str]| {
+        let output = Command::new(BINARY)
+            .args(arguments)
+            .env("MODEL_DIR", "tests/color_model")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(
+        with_color_model(&["compile"]).starts_with("not compiled, as the engine does not know ")
+    );
+    let classified = with_color_model(&["classify", "--json", "test_images/good/one-pixel.png"]);
+    assert!(classified.contains("\"className\":\""), "{classified}");
 }
 
 #[test]

@@ -33,12 +33,12 @@ PESTS = ["AAW", "ECLW", "FAW"]
 BEETLES = ["weevil", "ladybird", "chafer", "borer", "click"]
 
 
-def small_net(library, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
+def small_net(kit, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
     """Two convolutions, each with a bias and a batch norm as in Keras's ResNet-50."""
-    library.utils.set_random_seed(5)
-    layers = library.layers
-    return library.Sequential([
-        library.Input((3, side, side) if channels_first else (side, side, 3)),
+    kit.utils.set_random_seed(5)
+    layers = kit.layers
+    return kit.Sequential([
+        kit.Input((3, side, side) if channels_first else (side, side, 3)),
         *([layers.Permute((2, 3, 1))] if channels_first else []),
         layers.Conv2D(12, 5, strides=4),
         layers.BatchNormalization(),
@@ -51,7 +51,7 @@ def small_net(library, side: int | None, classes: int, activation: str | None, c
     ])
 
 
-def settle(library, model, tensors: np.ndarray) -> None:
+def settle(kit, model, tensors: np.ndarray) -> None:
     """Gives batch norms real statistics and the head scores that tell the pictures apart."""
     # Deep ones would then make much of any rounding.
     if len(model.layers) < 20:
@@ -60,22 +60,22 @@ def settle(library, model, tensors: np.ndarray) -> None:
                 layer.momentum = 0.0
         model(tensors, training=True)
     head = model.layers[-1]
-    features = np.asarray(library.Model(model.inputs, head.input)(tensors, training=False))
+    features = np.asarray(kit.Model(model.inputs, head.input)(tensors, training=False))
     kernel, bias = head.get_weights()
     kernel = kernel * 1.5 / np.std((features - features.mean(0)) @ kernel)
     head.set_weights([kernel, -(features.mean(0) @ kernel)])
 
 
-def mobile_net(library, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
+def mobile_net(kit, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
     """Depthwise convolutions and Relu6."""
-    library.utils.set_random_seed(5)
-    return library.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=classes)
+    kit.utils.set_random_seed(5)
+    return kit.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=classes)
 
 
-def efficient_net(library, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
+def efficient_net(kit, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
     """Swish, and channels that are weighted by what the picture is like."""
-    library.utils.set_random_seed(5)
-    return library.applications.EfficientNetV2B0(input_shape=(side, side, 3), weights=None, classes=classes,
+    kit.utils.set_random_seed(5)
+    return kit.applications.EfficientNetV2B0(input_shape=(side, side, 3), weights=None, classes=classes,
                                                  include_preprocessing=False)
 
 
@@ -88,7 +88,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 class Case:
     labels: list[str]
     flags: list[str]
-    library: object
+    kit: object
     save: Callable
     tensor: Callable[[np.ndarray], np.ndarray]  # RGB pixels (n, h, w, 3) to what the model takes
     activation: str | None = "softmax"
@@ -164,11 +164,11 @@ def pictures(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(", ", "-").replace(" ", "_"))
 def exported(request, tmp_path_factory, pictures) -> Exported:
     case = CASES[request.param]
-    model = case.network(case.library, None if case.any_size else case.side, len(case.labels), case.activation,
+    model = case.network(case.kit, None if case.any_size else case.side, len(case.labels), case.activation,
                          case.layout == "NCHW")
     resized = [Image.open(path).resize((case.side, case.side), Image.Resampling.BICUBIC) for path in pictures]
     tensors = case.tensor(np.stack([np.asarray(image, np.float32) for image in resized])).astype(np.float32)
-    settle(case.library, model, tensors)
+    settle(case.kit, model, tensors)
     expected = np.asarray(model(tensors, training=False))
     if case.activation is None:
         expected = softmax(expected)
