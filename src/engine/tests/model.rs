@@ -177,5 +177,5 @@ fn what_it_does_not_know_has_a_name() {
         Isa::detect(),
     );
     let unknown = unknown.err().unwrap();
-    assert_eq!(unknown, "Source (image)");
+    assert_eq!(unknown, "Reduce<Sum> (means.sum)");
 }
