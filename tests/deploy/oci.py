@@ -119,6 +119,8 @@ def build(revision: str) -> "Image":
     options += [f"--build-arg={name}={image}" for name, image in (stand_ins() | {"REVISION": revision}).items()]
     tag = "localhost/moth-classifier"
     buildah("bud", "--isolation", "chroot", *options, "--tag", tag, ROOT, stderr=sys.stderr)
+    # The image that had the tag before: each is a whole copy.
+    buildah("rmi", "--prune", "--force")
     return Image(tag)
 
 
