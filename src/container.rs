@@ -10,7 +10,7 @@ use image::metadata::Orientation;
 pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
-        let Some(marker) = rest.iter().position(|&byte| byte == 0xff) else {
+        let Some(marker) = memchr::memchr(0xff, rest) else {
             return false;
         };
         rest = &rest[marker + 1..];

@@ -62,6 +62,7 @@ pub mod error;
 pub mod event;
 pub mod format;
 pub mod handler;
+pub mod jpeg;
 pub mod ledger;
 #[cfg(feature = "local")]
 pub mod local;

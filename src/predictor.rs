@@ -94,12 +94,12 @@ impl Predictor {
     /// A [`Rejection`] that says why these bytes are no picture for us. A panic inside a decoder is
     /// caught and is one.
     pub fn input(&self, bytes: &[u8]) -> Result<InputTensor, Rejection> {
+        let manifest = self.manifest();
         let (picture, _reserved) = guarded(bytes, || {
             let encoded = Encoded::open(bytes, self.limits)?;
             let reserved = self.budget.reserve(encoded.pixels());
-            Ok((encoded.decode()?, reserved))
+            Ok((encoded.decode(&manifest.input)?, reserved))
         })?;
-        let manifest = self.manifest();
         Ok(preprocess::tensor(
             &picture,
             &manifest.input,

@@ -16,6 +16,7 @@ use crate::{
     container::{jpeg_is_complete, webp_frame_pixels, webp_orientation},
     error::Rejection,
     format::sniff,
+    jpeg,
     manifest::{Color, Input, Layout, Preprocess, Resize},
 };
 
@@ -29,7 +30,7 @@ const HEADER_BYTES: u64 = 64 << 20;
 
 /// A decoded picture as it lies in the file, with the way it is to be turned.
 pub struct Picture {
-    /// Pixels as stored.
+    /// Pixels as stored; of a large photo, a half, a quarter or an eighth as many across and down.
     pub pixels: RgbImage,
     /// What EXIF says to do before showing them.
     pub orientation: Orientation,
@@ -105,7 +106,7 @@ impl<'a> Encoded<'a> {
         u64::from(width) * u64::from(height)
     }
 
-    /// Decodes into RGB. Of an animation this is the first frame.
+    /// Decodes into RGB what is to become `input`. Of an animation this is the first frame.
     ///
     /// As Pillow's `convert("RGB")` does it: alpha is dropped, gray is repeated, 16 bits become 8, CMYK
     /// becomes RGB without a colour profile.
@@ -113,7 +114,7 @@ impl<'a> Encoded<'a> {
     /// # Errors
     ///
     /// A [`Rejection`] where the file is damaged.
-    pub fn decode(mut self) -> Result<Picture, Rejection> {
+    pub fn decode(mut self, input: &Input) -> Result<Picture, Rejection> {
         let rejected = |error| rejection(self.format, error);
         // `into_decoder` leaves the limits off for all but PNG. 8 bytes a pixel are 16-bit RGBA, and a
         // decoder may hold its output and one working copy.
@@ -129,12 +130,21 @@ impl<'a> Encoded<'a> {
             ImageFormat::WebP => webp_orientation(self.bytes),
             _ => self.decoder.orientation().ok(),
         };
+        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        if self.format == ImageFormat::Jpeg
+            && let Some(pixels) = jpeg::reduced(self.bytes, stored_size(input, orientation))
+        {
+            return Ok(Picture {
+                pixels,
+                orientation,
+            });
+        }
         let pixels = DynamicImage::from_decoder(self.decoder)
             .map_err(rejected)?
             .into_rgb8();
         Ok(Picture {
             pixels,
-            orientation: orientation.unwrap_or(Orientation::NoTransforms),
+            orientation,
         })
     }
 }
@@ -173,20 +183,33 @@ pub fn tensor(picture: &Picture, input: &Input, preprocess: &Preprocess) -> Inpu
 /// upright picture. The filter is symmetric: turning 224×224 pixels afterwards is the same as turning
 /// twelve million before.
 pub fn resize(picture: &Picture, input: &Input, filter: Resize) -> RgbImage {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    let is_turned = matches!(
-        picture.orientation,
-        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    let size = stored_size(input, picture.orientation);
+    let between = between(
+        picture.pixels.dimensions(),
+        size,
+        is_turned(picture.orientation),
     );
-    let (width, height) = match is_turned {
-        true => (input.height, input.width),
-        false => (input.width, input.height),
-    };
-    let between = between(picture.pixels.dimensions(), (width, height), is_turned);
     let half = scale(&picture.pixels, between, filter);
-    let mut upright = DynamicImage::ImageRgb8(scale(&half, (width, height), filter));
+    let mut upright = DynamicImage::ImageRgb8(scale(&half, size, filter));
     upright.apply_orientation(picture.orientation);
     upright.into_rgb8()
+}
+
+/// Whether the stored rows are the columns of what is shown.
+fn is_turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(
+        orientation,
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
+    )
+}
+
+/// The size of the input before it is turned upright.
+fn stored_size(input: &Input, orientation: Orientation) -> (u32, u32) {
+    match is_turned(orientation) {
+        true => (input.height, input.width),
+        false => (input.width, input.height),
+    }
 }
 
 /// The size between the two passes of a resize: Pillow's, unless it is over [`MAX_BETWEEN`].
@@ -271,8 +294,17 @@ mod tests {
         pixels: 10_000,
     };
 
+    fn input(width: u32, height: u32) -> Input {
+        Input {
+            name: "image".into(),
+            layout: Layout::Nhwc,
+            width,
+            height,
+        }
+    }
+
     fn decode(bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
-        Encoded::open(bytes, limits)?.decode()
+        Encoded::open(bytes, limits)?.decode(&input(224, 224))
     }
 
     fn jpeg(width: u32, height: u32) -> Vec<u8> {
@@ -389,12 +421,7 @@ mod tests {
 
     #[test]
     fn turning_after_the_resize_is_turning_before() {
-        let input = Input {
-            name: "x".into(),
-            layout: Layout::Nhwc,
-            width: 9,
-            height: 7,
-        };
+        let input = input(9, 7);
         let pixels = RgbImage::from_fn(31, 20, |x, y| {
             image::Rgb([(x * 8) as u8, (y * 12) as u8, 7])
         });

@@ -21,7 +21,7 @@ from preprocess import to_tensor
 from saved_model import ModelError, open_classifier
 
 # Down from large, up from small, and both at once.
-RESIZED = ("faw-12-megapixels.jpg", "eclw-small.png", "tall.png", "aaw.png")
+RESIZED = ("faw-12-megapixels.jpg", "aaw-5-megapixels.jpg", "eclw-small.png", "tall.png", "aaw.png")
 
 
 def upright_rgb(path: Path) -> Image.Image:

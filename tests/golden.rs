@@ -4,11 +4,12 @@
 
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
 
+use image::RgbImage;
 use moth_classifier::{
     classifier::Classifier,
     config::Limits,
     error::Rejection,
-    manifest::Resize,
+    manifest::{Input, Layout, Resize},
     predictor::Predictor,
     preprocess::{Encoded, Picture, resize},
 };
@@ -34,8 +35,17 @@ struct Expected {
     probabilities: BTreeMap<String, f32>,
 }
 
-fn decode(bytes: &[u8], limits: Limits) -> Result<Picture, Rejection> {
-    Encoded::open(bytes, limits)?.decode()
+fn decode(bytes: &[u8], input: &Input) -> Result<Picture, Rejection> {
+    Encoded::open(bytes, LIMITS)?.decode(input)
+}
+
+fn input(width: u32, height: u32) -> Input {
+    Input {
+        name: "image".into(),
+        layout: Layout::Nhwc,
+        width,
+        height,
+    }
 }
 
 fn root() -> &'static Path {
@@ -98,35 +108,78 @@ fn resizing_is_pillows() {
         // The resized picture of `name.jpg` is `name.jpg.png`.
         let name = expected.file_stem().unwrap().to_str().unwrap();
         let bytes = fs::read(root().join("test_images/good").join(name)).unwrap();
-        let picture = decode(&bytes, LIMITS).unwrap();
-        let input = Classifier::load(&root().join("model"), Isa::detect())
-            .unwrap()
-            .manifest()
-            .input
-            .clone();
-        let ours = resize(&picture, &input, Resize::Bicubic);
-        let pillows = decode(&fs::read(&expected).unwrap(), LIMITS)
-            .unwrap()
-            .pixels;
-        assert_eq!(ours.dimensions(), pillows.dimensions());
-        let differences: Vec<u8> = ours
-            .iter()
-            .zip(pillows.iter())
-            .map(|(a, b)| a.abs_diff(*b))
-            .collect();
-        let largest = differences.iter().max().unwrap();
-        let mean =
-            differences.iter().map(|&d| f64::from(d)).sum::<f64>() / differences.len() as f64;
-        println!("{name}: largest {largest}, mean {mean:.3}");
-        assert!(*largest <= 2, "{name}: {largest} levels");
+        let pillows = image::open(&expected).unwrap().into_rgb8();
+        let input = input(pillows.width(), pillows.height());
+        let ours = resize(&decode(&bytes, &input).unwrap(), &input, Resize::Bicubic);
+        assert_alike(name, &ours, &pillows, 0.3);
     }
+}
+
+/// Large photos are decoded no larger than they are needed. That is the same as decoding all of them: to a
+/// model of a small input, every test image is large.
+#[test]
+fn a_photo_reduced_is_the_whole_photo() {
+    let mut reduced = BTreeMap::new();
+    for file in files("test_images/good") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let bytes = fs::read(&file).unwrap();
+        for (width, height) in [(48, 36), (24, 18), (12, 9)] {
+            let input = input(width, height);
+            let picture = decode(&bytes, &input).unwrap();
+            let (was, is) = (
+                Encoded::open(&bytes, LIMITS).unwrap().pixels(),
+                u64::from(picture.pixels.width()) * u64::from(picture.pixels.height()),
+            );
+            if is == was {
+                continue;
+            }
+            let whole = Picture {
+                pixels: image::load_from_memory(&bytes).unwrap().into_rgb8(),
+                orientation: picture.orientation,
+            };
+            let [ours, whole] = [picture, whole].map(|p| resize(&p, &input, Resize::Bicubic));
+            assert_alike(&format!("{name}, a {}th", was / is), &ours, &whole, 0.5);
+            let factors: &mut Vec<u64> = reduced.entry(name.to_owned()).or_default();
+            factors.push(was / is);
+        }
+    }
+    // Every way that a camera samples color, restarts, each orientation; and each factor.
+    let baseline = [
+        "aaw.jpg",
+        "aaw-gray.jpg",
+        "aaw-restarts.jpg",
+        "eclw-420.JPG",
+        "faw-422.jpg",
+        "faw-444.jpeg",
+    ];
+    let turned = (2..=8).map(|exif| format!("faw-orientation-{exif}.jpg"));
+    for name in baseline.map(str::to_owned).into_iter().chain(turned) {
+        assert_eq!(reduced[&name][..2], [4, 16], "{name}");
+    }
+    assert_eq!(reduced["faw-12-megapixels.jpg"], [64, 64, 64]);
+    for whole in ["aaw-progressive.jpg", "faw-cmyk.jpg", "aaw.png"] {
+        assert!(!reduced.contains_key(whole), "{whole}");
+    }
+}
+
+/// Within 2 levels of 256, and on average within `levels`.
+fn assert_alike(name: &str, ours: &RgbImage, theirs: &RgbImage, levels: f64) {
+    assert_eq!(ours.dimensions(), theirs.dimensions(), "{name}");
+    let differences = ours.iter().zip(theirs.iter()).map(|(a, b)| a.abs_diff(*b));
+    let largest = differences.clone().max().unwrap();
+    let mean = differences.map(f64::from).sum::<f64>() / ours.len() as f64;
+    println!("{name}: largest {largest}, mean {mean:.3}");
+    assert!(
+        largest <= 2 && mean <= levels,
+        "{name}: {largest} levels, {mean}"
+    );
 }
 
 #[test]
 fn bad_images_are_refused_with_a_reason() {
     for file in files("test_images/bad") {
         let bytes = fs::read(&file).unwrap();
-        let rejection: Rejection = decode(&bytes, LIMITS).err().expect("it is bad");
+        let rejection: Rejection = decode(&bytes, &input(224, 224)).err().expect("it is bad");
         assert!(!rejection.to_string().is_empty());
         println!("{}: {rejection}", file.display());
     }

@@ -47,7 +47,9 @@ def plain(good: Path) -> None:
     moth("FAW", 2, (280, 210)).save(good / "faw-lossless.webp", lossless=True)
     moth("FAW", 3).save(good / "faw-444.jpeg", quality=85, subsampling="4:4:4")
     moth("ECLW", 3).save(good / "eclw-420.JPG", quality=85, subsampling="4:2:0")
+    moth("FAW", 3).save(good / "faw-422.jpg", quality=85, subsampling="4:2:2")
     moth("AAW", 3).save(good / "aaw-progressive.jpg", quality=85, progressive=True)
+    moth("AAW", 3).save(good / "aaw-restarts.jpg", quality=85, restart_marker_blocks=7)
 
 
 def oriented(good: Path) -> None:
@@ -79,8 +81,16 @@ def odd_pixels(good: Path) -> None:
     cmyk(moth("FAW", 7)).save(good / "faw-cmyk.jpg", quality=90)
 
 
+def grainy(image: Image.Image) -> Image.Image:
+    """With the noise of a camera's sensor: three levels."""
+    levels = np.asarray(image, np.float32)
+    noise = np.random.default_rng(SEED).normal(0, 3, levels.shape)
+    return Image.fromarray((levels + noise).round().clip(0, 255).astype(np.uint8))
+
+
 def odd_shapes(good: Path) -> None:
     moth("FAW", 8, (4000, 3000)).save(good / "faw-12-megapixels.jpg", quality=80)
+    grainy(moth("AAW", 10, (2592, 1944))).save(good / "aaw-5-megapixels.jpg", quality=85)
     moth("ECLW", 9, (64, 48)).save(good / "eclw-small.png")
     Image.new("RGB", (1, 1), (140, 120, 90)).save(good / "one-pixel.png")
     moth("AAW", 8, (600, 600)).crop((290, 0, 310, 600)).save(good / "tall.png")

@@ -1,0 +1,200 @@
+//! What comes before the pixels: sizes and tables.
+
+use std::rc::Rc;
+
+use super::huffman::{Ac, Dc};
+
+/// End of image: B.1.1.3, table B.1.
+pub(super) const EOI: u8 = 0xd9;
+
+/// A baseline JPEG of one scan.
+pub(super) struct Header<'a> {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// One (gray) or three (`YCbCr`).
+    pub(super) components: Vec<Component>,
+    /// The largest sampling factors, across and down.
+    pub(super) largest: (usize, usize),
+    /// Minimum coded units, across and down: A.2.
+    pub(super) mcus: (usize, usize),
+    /// MCUs from one restart marker to the next; 0 if there are none.
+    pub(super) restart: usize,
+    /// Entropy-coded bytes and what follows.
+    pub(super) scan: &'a [u8],
+}
+
+pub(super) struct Component {
+    /// Blocks in an MCU, across and down.
+    pub(super) sampling: (usize, usize),
+    /// In zigzag order.
+    pub(super) quantization: [u16; 64],
+    pub(super) dc: Rc<Dc>,
+    pub(super) ac: Rc<Ac>,
+}
+
+/// A frame header's view of a component: B.2.2.
+struct Declared {
+    id: u8,
+    sampling: (usize, usize),
+    quantization: usize,
+}
+
+/// Tables, each with its number.
+#[derive(Default)]
+struct Tables {
+    quantization: [Option<[u16; 64]>; 4],
+    dc: [Option<Rc<Dc>>; 4],
+    ac: [Option<Rc<Ac>>; 4],
+}
+
+impl<'a> Header<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
+        let mut tables = Tables::default();
+        let mut frame = None;
+        let mut restart = 0;
+        loop {
+            let (marker, content) = segment(&mut rest)?;
+            match marker {
+                // Baseline, and extended sequential with the same codes: B.2.2.
+                0xc0 | 0xc1 if frame.is_none() => frame = Some(frame_header(content)?),
+                0xc4 => tables.read_huffman(content)?,
+                0xdb => tables.read_quantization(content)?,
+                0xdd => restart = usize::from(u16::from_be_bytes(*content.first_chunk()?)),
+                // APP14: <https://www.itu.int/rec/T-REC-T.872>, 6.5.3. Colours that are not YCbCr are not for this.
+                0xee if content.starts_with(b"Adobe") && content.get(11) != Some(&1) => {
+                    return None;
+                }
+                // APPn and comments.
+                0xe0..=0xef | 0xfe => {}
+                0xda => {
+                    let (width, height, declared) = frame?;
+                    let components = scan_header(content, &declared, &tables)?;
+                    let largest = |of: fn(&Declared) -> usize| declared.iter().map(of).max();
+                    let largest = (largest(|c| c.sampling.0)?, largest(|c| c.sampling.1)?);
+                    return Some(Self {
+                        mcus: (
+                            width.div_ceil(8 * largest.0),
+                            height.div_ceil(8 * largest.1),
+                        ),
+                        width,
+                        height,
+                        components,
+                        largest,
+                        restart,
+                        scan: rest,
+                    });
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// The next marker and its segment: B.1.1.4.
+fn segment<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (_, after) = rest.split_first().filter(|(first, _)| **first == 0xff)?;
+    let fill = after.iter().take_while(|byte| **byte == 0xff).count();
+    let (marker, after) = after.get(fill..)?.split_first()?;
+    let length = usize::from(u16::from_be_bytes(*after.first_chunk()?));
+    let (segment, after) = after.split_at_checked(length)?;
+    *rest = after;
+    Some((*marker, segment.get(2..)?))
+}
+
+fn frame_header(content: &[u8]) -> Option<(usize, usize, Vec<Declared>)> {
+    let &[8, h0, h1, w0, w1, count, ref components @ ..] = content else {
+        return None;
+    };
+    let (width, height) = (u16::from_be_bytes([w0, w1]), u16::from_be_bytes([h0, h1]));
+    let (components, []) = components.as_chunks::<3>() else {
+        return None;
+    };
+    let mut declared: Vec<Declared> = components
+        .iter()
+        .map(|&[id, sampling, table]| Declared {
+            id,
+            sampling: (usize::from(sampling >> 4), usize::from(sampling & 15)),
+            quantization: usize::from(table),
+        })
+        .collect();
+    match declared.as_mut_slice() {
+        // A scan of one component has its blocks one by one, whatever its factors: A.2.2.
+        [gray] => gray.sampling = (1, 1),
+        // Without a JFIF or Adobe marker, decoders take these three letters at their word.
+        [red, green, blue] if [red.id, green.id, blue.id] != *b"RGB" => {}
+        _ => return None,
+    }
+    let is_sound = |factor| matches!(factor, 1 | 2 | 4);
+    let sound = declared.len() == usize::from(count)
+        && width > 0
+        && height > 0
+        && declared
+            .iter()
+            .all(|c| is_sound(c.sampling.0) && is_sound(c.sampling.1));
+    sound.then_some((width.into(), height.into(), declared))
+}
+
+/// The components of a scan that holds all there are: B.2.3.
+fn scan_header(content: &[u8], declared: &[Declared], tables: &Tables) -> Option<Vec<Component>> {
+    let (&count, rest) = content.split_first()?;
+    // All 64 coefficients, to their last bit.
+    let components = rest.strip_suffix(&[0, 63, 0])?;
+    let (components, []) = components.as_chunks::<2>() else {
+        return None;
+    };
+    if components.len() != declared.len() || components.len() != usize::from(count) {
+        return None;
+    }
+    let component = |(&[id, numbers], declared): (&[u8; 2], &Declared)| {
+        (id == declared.id).then_some(())?;
+        Some(Component {
+            sampling: declared.sampling,
+            quantization: (*tables.quantization.get(declared.quantization)?)?,
+            dc: tables.dc.get(usize::from(numbers >> 4))?.clone()?,
+            ac: tables.ac.get(usize::from(numbers & 15))?.clone()?,
+        })
+    };
+    components.iter().zip(declared).map(component).collect()
+}
+
+impl Tables {
+    /// B.2.4.1.
+    fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
+        while let Some((&first, rest)) = content.split_first() {
+            let mut table = [0; 64];
+            let size = match first >> 4 {
+                0 => 64,
+                1 => 128,
+                _ => return None,
+            };
+            let (values, after) = rest.split_at_checked(size)?;
+            for (k, value) in table.iter_mut().enumerate() {
+                *value = match size {
+                    64 => u16::from(values[k]),
+                    _ => u16::from_be_bytes([values[2 * k], values[2 * k + 1]]),
+                };
+            }
+            *self.quantization.get_mut(usize::from(first & 15))? = Some(table);
+            content = after;
+        }
+        Some(())
+    }
+
+    /// B.2.4.2.
+    fn read_huffman(&mut self, mut content: &[u8]) -> Option<()> {
+        while let Some((&first, rest)) = content.split_first() {
+            let (counts, rest) = rest.split_first_chunk::<16>()?;
+            let total = counts.iter().map(|&count| usize::from(count)).sum();
+            let (symbols, after) = rest.split_at_checked(total)?;
+            let number = usize::from(first & 15);
+            match first >> 4 {
+                0 => *self.dc.get_mut(number)? = Some(Rc::new(Dc::new(counts, symbols)?)),
+                1 => *self.ac.get_mut(number)? = Some(Rc::new(Ac::new(counts, symbols)?)),
+                _ => return None,
+            }
+            content = after;
+        }
+        Some(())
+    }
+}

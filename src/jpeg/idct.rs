@@ -1,0 +1,161 @@
+//! From frequencies to levels: of an 8×8 block its lowest N×M become N×M levels.
+//!
+//! A coefficient is the weight of a cosine over the block. Its sum with the others, taken at the middles
+//! of N equal parts instead of 8, is the picture at a lower resolution, and no frequency that such a
+//! picture cannot hold is in it.
+
+use std::{array, f32::consts::PI};
+
+use super::huffman::{Ac, Bits};
+
+/// Where the k-th coefficient in zigzag order lies, row by row: figure A.6.
+const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// The slot of coefficients that are not needed.
+const UNUSED: u8 = 64;
+
+/// A block's N×M lowest coefficients, row by row; the last takes all that are not needed.
+pub(super) type Block = [f32; 65];
+
+/// Which coefficients are needed, in zigzag order.
+pub(super) struct Order {
+    /// The place of each in a [`Block`].
+    pub(super) slots: [u8; 64],
+    /// What each is multiplied with.
+    pub(super) steps: [f32; 64],
+    /// From here on none is needed.
+    pub(super) end: usize,
+}
+
+type Transform = fn(&Block, &[Cosines; 2], &mut [u8], usize);
+
+/// The transform of one component's blocks.
+pub(super) struct Idct {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    order: Order,
+    /// The cosines across, and down.
+    cosines: [Cosines; 2],
+    transforms: [Transform; 3],
+    block: Block,
+}
+
+/// `[u][x]`: the u-th cosine in the middle of the x-th part.
+type Cosines = [[f32; 8]; 8];
+
+impl Idct {
+    pub(super) fn new(width: usize, height: usize, quantization: &[u16; 64]) -> Option<Self> {
+        let slots = ZIGZAG.map(
+            |place| match (usize::from(place % 8), usize::from(place / 8)) {
+                (u, v) if u < width && v < height => (v * width + u) as u8,
+                _ => UNUSED,
+            },
+        );
+        Some(Self {
+            width,
+            height,
+            order: Order {
+                slots,
+                steps: quantization.map(f32::from),
+                end: slots.iter().rposition(|&slot| slot != UNUSED)? + 1,
+            },
+            cosines: [cosines(width), cosines(height)],
+            transforms: transforms(width, height)?,
+            block: [0.0; 65],
+        })
+    }
+
+    /// Reads a block and writes its levels to `out`, whose rows are `stride` apart.
+    pub(super) fn block(
+        &mut self,
+        dc: i16,
+        ac: &Ac,
+        bits: &mut Bits,
+        out: &mut [u8],
+        stride: usize,
+    ) -> Option<()> {
+        self.block[..self.width * self.height].fill(0.0);
+        self.block[0] = f32::from(dc) * self.order.steps[0];
+        let end = ac.coefficients(bits, &self.order, &mut self.block)?;
+        let [two, four, all] = self.transforms;
+        let transform = match end {
+            1 => {
+                let level = level(self.block[0] / 8.0 + OFFSET);
+                for line in out.chunks_mut(stride).take(self.height) {
+                    line[..self.width].fill(level);
+                }
+                return Some(());
+            }
+            // The first 3 in zigzag order are of the lowest 2×2, the first 10 of the lowest 4×4.
+            2..=3 => two,
+            4..=10 => four,
+            _ => all,
+        };
+        transform(&self.block, &self.cosines, out, stride);
+        Some(())
+    }
+}
+
+/// With the factors of A.3.3.
+fn cosines(parts: usize) -> Cosines {
+    array::from_fn(|u| {
+        array::from_fn(|x| {
+            let factor = if u == 0 { 0.5f32.sqrt() / 2.0 } else { 0.5 };
+            factor * (PI * (2 * x + 1) as f32 * u as f32 / (2 * parts) as f32).cos()
+        })
+    })
+}
+
+/// The functions for blocks of `width` × `height` levels, for the lowest 2×2, 4×4 and all coefficients.
+fn transforms(width: usize, height: usize) -> Option<[Transform; 3]> {
+    macro_rules! of {
+        ($($width:literal $height:literal,)*) => {
+            match (width, height) {
+                $(($width, $height) => Some([levels::<$width, $height, 2>, levels::<$width, $height, 4>, levels::<$width, $height, 8>]),)*
+                _ => None,
+            }
+        };
+    }
+    of!(1 1, 1 2, 1 4, 1 8, 2 1, 2 2, 2 4, 2 8, 4 1, 4 2, 4 4, 4 8, 8 1, 8 2, 8 4, 8 8,)
+}
+
+/// The levels of a block whose coefficients beyond the lowest `N`×`N` are zeros.
+fn levels<const W: usize, const H: usize, const N: usize>(
+    block: &Block,
+    [across, down]: &[Cosines; 2],
+    out: &mut [u8],
+    stride: usize,
+) {
+    // Rows first: [v][x].
+    let mut rows = [[0f32; W]; H];
+    for v in 0..H.min(N) {
+        for u in 0..W.min(N) {
+            for x in 0..W {
+                rows[v][x] += block[v * W + u] * across[u][x];
+            }
+        }
+    }
+    for y in 0..H {
+        let mut line = [OFFSET; W];
+        for v in 0..H.min(N) {
+            for x in 0..W {
+                line[x] += rows[v][x] * down[v][y];
+            }
+        }
+        out[y * stride..][..W].copy_from_slice(&line.map(level));
+    }
+}
+
+/// The middle of all levels (A.3.1), and a little: a half is rounded up, as other decoders do.
+const OFFSET: f32 = 128.0 + 1.0 / 64.0;
+
+/// The nearest level.
+fn level(value: f32) -> u8 {
+    // The sum has no bits left for a fraction.
+    const ROUND: f32 = (1 << 23) as f32;
+    (value.clamp(0.0, 255.0) + ROUND).to_bits() as u8
+}
