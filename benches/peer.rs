@@ -1,12 +1,19 @@
-//! One of those that `benches/peers.py` compares: runs the model in MODEL_DIR once for each line on standard input, and
-//! prints how many milliseconds it took. The first line is the answer of a first run.
+//! Those of ours that `benches/peers.py` compares: each does its work once for each line on standard input, and prints
+//! how many milliseconds it took. The first line is the answer of a first run.
 //!
-//! Arguments: `engine` or `tract`, and the number of threads.
+//! Arguments: `engine` or `tract`, and the number of threads: the model in MODEL_DIR. `photo` or `image`, and a
+//! file: from its bytes to a tensor, as the function does it or with all of it decoded by the `image` crate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{env, io, path::Path, time::Instant};
+use std::{env, fs, io, path::Path, time::Instant};
 
+use image::metadata::Orientation;
+use moth_classifier::{
+    config::Limits,
+    manifest::{Color, Input, Layout, Preprocess, Resize},
+    preprocess::{Encoded, Picture, tensor},
+};
 use moth_engine::{file, isa::Isa, op};
 use serde_json::Value;
 use tract_onnx::prelude::*;
@@ -17,9 +24,25 @@ fn main() {
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let [way, threads] = &arguments[..] else {
+    let [way, rest] = &arguments[..] else {
         return; // run as one of all benches, not by peers.py
     };
+    match way.as_str() {
+        "photo" | "image" => photo(way, Path::new(rest)),
+        _ => model(way, rest.parse().unwrap()),
+    }
+}
+
+/// Prints an answer, and the milliseconds of each further run.
+fn serve(run: impl Fn() -> (Vec<f32>, f64)) {
+    println!("{:?}", run().0);
+    for line in io::stdin().lines() {
+        line.unwrap();
+        println!("{}", run().1);
+    }
+}
+
+fn model(way: &str, threads: usize) {
     let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
     let folder = Path::new(&folder);
     let isa = env::var("MAX_CPU_ISA")
@@ -27,7 +50,7 @@ fn main() {
         .and_then(|isa| isa.parse().ok());
     let isa = isa.unwrap_or_else(Isa::detect);
     let shape = [1, 224, 224, 3];
-    let model = match way.as_str() {
+    let model = match way {
         "engine" => {
             let manifest = std::fs::read_to_string(folder.join("model.json")).unwrap();
             let manifest: Value = serde_json::from_str(&manifest).unwrap();
@@ -50,9 +73,7 @@ fn main() {
     let run = || {
         let input = Tensor::from_shape(&shape, &values).unwrap();
         let started = Instant::now();
-        let output = op::with_threads(threads.parse().unwrap(), || {
-            plan.run(tvec!(input.into_tvalue()))
-        });
+        let output = op::with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
         let elapsed = started.elapsed().as_secs_f64() * 1e3;
         (
             output.unwrap()[0]
@@ -63,9 +84,49 @@ fn main() {
             elapsed,
         )
     };
-    println!("{:?}", run().0);
-    for line in io::stdin().lines() {
-        line.unwrap();
-        println!("{}", run().1);
-    }
+    serve(run);
+}
+
+/// The answer is the mean of each channel.
+fn photo(way: &str, file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    let limits = Limits {
+        bytes: u64::MAX,
+        pixels: u64::MAX,
+    };
+    let input = Input {
+        name: "image".into(),
+        layout: Layout::Nchw,
+        width: 224,
+        height: 224,
+    };
+    let preprocess = Preprocess {
+        resize: Resize::Bicubic,
+        color: Color::Rgb,
+        scale: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    serve(|| {
+        let started = Instant::now();
+        let picture = match way {
+            "photo" => Encoded::open(&bytes, limits)
+                .unwrap()
+                .decode(&input)
+                .unwrap(),
+            _ => Picture {
+                pixels: image::load_from_memory(&bytes).unwrap().into_rgb8(),
+                orientation: Orientation::NoTransforms,
+            },
+        };
+        let values = tensor(&picture, &input, &preprocess).values;
+        let elapsed = started.elapsed().as_secs_f64() * 1e3;
+        let channels = values.chunks(224 * 224);
+        (
+            channels
+                .map(|channel| channel.iter().sum::<f32>() / channel.len() as f32)
+                .collect(),
+            elapsed,
+        )
+    });
 }

@@ -5,6 +5,7 @@
     cargo build --release --locked && target/release/moth-classifier compile
     python benches/peers.py                  # inference, on one CPU and on two
     python benches/peers.py --start          # whole processes: start to first prediction, peak memory
+    python benches/peers.py --photos         # 12-megapixel JPEGs, from bytes to what the model is shown
 
 Each is a process of its own that waits for its turn, so one is at work at a time and all are measured in
 the same minutes. With --saved-model DIR, the one that model.onnx was exported from, TensorFlow and TFLite
@@ -87,13 +88,34 @@ def tflite(arguments):
     return run
 
 
-WORKERS = {worker.__name__: worker for worker in (onnxruntime, openvino, tensorflow, tflite)}
+def pillow(arguments):
+    """Open and resize, without what makes numbers of it; with --draft, decoded no larger than twice the input."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    encoded = arguments.photo.read_bytes()
+
+    def run(_):
+        image = Image.open(io.BytesIO(encoded))
+        if arguments.draft:
+            image.draft("RGB", (448, 448))
+        resized = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+        return np.asarray(resized).mean(axis=(0, 1)) if arguments.answer else None
+
+    return run
+
+
+WORKERS = {worker.__name__: worker for worker in (onnxruntime, openvino, tensorflow, tflite, pillow)}
 
 
 def work(arguments) -> None:
     """Runs once for each line on standard input, and prints the milliseconds; first the answer."""
+    arguments.answer = True
     run, values = WORKERS[arguments.worker](arguments), numbers()
     print(json.dumps([float(value) for value in run(values)]), flush=True)
+    arguments.answer = False
     if arguments.once:
         os._exit(0)
     for _ in sys.stdin:
@@ -134,20 +156,16 @@ def on_cpus(count: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
-def inference(arguments, threads: int) -> None:
+def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """What each answers, and its milliseconds."""
     processes, answers = {}, {}
-    for name, (command, environment) in peers(arguments, threads).items():
+    for name, (command, environment) in peers.items():
         processes[name] = subprocess.Popen(
             command, env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(threads))
         answers[name] = json.loads(processes[name].stdout.readline())
-    for name, answer in answers.items():
-        off = max(abs(a - b) for a, b in zip(answer, answers["onnxruntime"], strict=True))
-        assert off < 1e-3 or "engine" not in name, f"{name} says {answer}, onnxruntime {answers['onnxruntime']}"
-        if off >= 1e-3:
-            print(f"{name} is off by {off:.3f} from onnxruntime")
     times = {name: [] for name in processes}
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name, process in processes.items():
             process.stdin.write("\n")
             process.stdin.flush()
@@ -155,14 +173,55 @@ def inference(arguments, threads: int) -> None:
     for process in processes.values():
         process.stdin.close()
         process.wait()
+    return answers, times
+
+
+def inference(arguments, threads: int) -> None:
+    answers, times = take_turns(peers(arguments, threads), threads, arguments.rounds)
+    for name, answer in answers.items():
+        off = max(abs(a - b) for a, b in zip(answer, answers["onnxruntime"], strict=True))
+        assert off < 1e-3 or "engine" not in name, f"{name} says {answer}, onnxruntime {answers['onnxruntime']}"
+        if off >= 1e-3:
+            print(f"{name} is off by {off:.3f} from onnxruntime")
     report(f"inference, {threads} thread{'s' if threads > 1 else ''}, ms", times)
 
 
+def photos(arguments) -> None:
+    ours, this = engine_binary(), [sys.executable, __file__, "--worker", "pillow", "--photo"]
+    with tempfile.TemporaryDirectory() as folder:
+        for title, photo in twelve_megapixels(Path(folder)):
+            peers = {
+                "this function": ([ours, "photo", str(photo)], {}),
+                "Pillow, open and resize": ([*this, str(photo)], {}),
+                "Pillow, draft and resize": ([*this, str(photo), "--draft"], {}),
+                "image crate, the same resize": ([ours, "image", str(photo)], {}),
+            }
+            answers, times = take_turns(peers, 1, arguments.rounds)
+            for name, answer in answers.items():
+                off = max(abs(a - b) for a, b in zip(answer, answers["Pillow, open and resize"], strict=True))
+                assert off < 0.5, f"{name} is off by {off} levels on average"
+            report(f"{title}, {photo.stat().st_size / 1e6:.1f} MB, ms", times)
+
+
+def twelve_megapixels(folder: Path):
+    """Photos of 4000×3000, 4:2:0: a drawing, and with a camera's noise at what cameras take for quality."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import make_test_images
+
+    yield "a smooth photo", ROOT / "test_images/good/faw-12-megapixels.jpg"
+    grainy = make_test_images.grainy(make_test_images.moth("FAW", 8, (4000, 3000)))
+    for quality in (85, 95):
+        photo = folder / f"{quality}.jpg"
+        grainy.save(photo, quality=quality, subsampling="4:2:0")
+        yield f"a grainy one, quality {quality}", photo
+
+
 def report(title: str, values: dict[str, list[float]]) -> None:
-    ours = min(values["engine"])
-    print(f"\n{title:34}{'min':>8}{'median':>8}{'engine ÷ it':>13}")
+    ours = next(iter(values))
+    least = min(values[ours])
+    print(f"\n{title:40}{'min':>8}{'median':>8}{ours + ' ÷ it':>20}")
     for name, of in values.items():
-        print(f"{name:34}{min(of):8.1f}{statistics.median(of):8.1f}{ours / min(of):13.2f}")
+        print(f"{name:40}{min(of):8.1f}{statistics.median(of):8.1f}{least / min(of):20.2f}")
 
 
 def start(arguments) -> None:
@@ -199,12 +258,18 @@ def main() -> None:
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="for --start")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--start", action="store_true", help="measure whole processes")
+    parser.add_argument("--photos", action="store_true", help="measure decoding and resizing")
     parser.add_argument("--threads", type=int, help="just this many [default: 1, then 2]")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--photo", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--draft", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return work(arguments)
+    if arguments.photos:
+        print(f"{cpu()}, {arguments.rounds} rounds")
+        return photos(arguments)
     print(f"{cpu()}, fp32, batch 1, {arguments.rounds} rounds")
     if arguments.start:
         return start(arguments)

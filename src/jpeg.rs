@@ -112,7 +112,7 @@ impl<'a> Decoder<'a> {
             side(header.largest.1, component.sampling.1),
             &component.quantization,
         )?;
-        let stride = header.mcus.0 * component.sampling.0 * idct.width;
+        let stride = (header.mcus.0 * component.sampling.0 * idct.width).next_multiple_of(PART);
         Some(Self {
             dc: 0,
             levels: vec![0; stride * component.sampling.1 * idct.height],
@@ -149,22 +149,19 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// A line of `YCbCr` to RGB, in 16 bits of fraction; gray is repeated: <https://www.w3.org/Graphics/JPEG/jfif3.pdf>.
+/// Makes RGB of line `y`; gray is repeated.
 fn color(decoders: &[Decoder], y: usize, line: &mut [u8]) {
     let (pixels, _) = line.as_chunks_mut::<3>();
     match decoders {
         [luma, blue, red] => {
-            let chroma = blue.line(y).iter().zip(red.line(y));
-            let levels = luma.line(y).iter().zip(chroma);
-            for (pixel, (&luma, (&blue, &red))) in pixels.iter_mut().zip(levels) {
-                let luma = (i32::from(luma) << 16) + (1 << 15);
-                let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
-                *pixel = [
-                    luma + 91_881 * red,
-                    luma - 22_554 * blue - 46_802 * red,
-                    luma + 116_130 * blue,
-                ]
-                .map(|level| (level >> 16).clamp(0, 255) as u8);
+            let [luma, blue, red] =
+                [luma, blue, red].map(|plane| plane.line(y).as_chunks::<PART>().0);
+            let levels = luma.iter().zip(blue).zip(red);
+            for (pixels, ((luma, blue), red)) in pixels.chunks_mut(PART).zip(levels) {
+                let [r, g, b] = rgb(luma, blue, red);
+                for (x, pixel) in pixels.iter_mut().enumerate() {
+                    *pixel = [r[x], g[x], b[x]];
+                }
             }
         }
         planes => {
@@ -174,4 +171,21 @@ fn color(decoders: &[Decoder], y: usize, line: &mut [u8]) {
             }
         }
     }
+}
+
+/// Levels that are made RGB together.
+const PART: usize = 32;
+
+/// `YCbCr` to RGB, with 14 bits of fraction: <https://www.w3.org/Graphics/JPEG/jfif3.pdf>.
+fn rgb(luma: &[u8; PART], blue: &[u8; PART], red: &[u8; PART]) -> [[u8; PART]; 3] {
+    let mut rgb = [[0; PART]; 3];
+    for x in 0..PART {
+        let luma = (i32::from(luma[x]) << 14) + (1 << 13);
+        let [blue, red] = [blue[x], red[x]].map(|level| i32::from(i16::from(level) - 128));
+        let level = |level: i32| (level >> 14).clamp(0, 255) as u8;
+        rgb[0][x] = level(luma + 22_970 * red);
+        rgb[1][x] = level(luma - 5_638 * blue - 11_700 * red);
+        rgb[2][x] = level(luma + 29_032 * blue);
+    }
+    rgb
 }

@@ -40,7 +40,7 @@ pub(super) struct Idct {
     order: Order,
     /// The cosines across, and down.
     cosines: [Cosines; 2],
-    transforms: [Transform; 3],
+    transforms: [Transform; 4],
     block: Block,
 }
 
@@ -78,18 +78,12 @@ impl Idct {
         out: &mut [u8],
         stride: usize,
     ) -> Option<()> {
-        self.block[..self.width * self.height].fill(0.0);
+        self.block = [0.0; 65];
         self.block[0] = f32::from(dc) * self.order.steps[0];
         let end = ac.coefficients(bits, &self.order, &mut self.block)?;
-        let [two, four, all] = self.transforms;
+        let [one, two, four, all] = self.transforms;
         let transform = match end {
-            1 => {
-                let level = level(self.block[0] / 8.0 + OFFSET);
-                for line in out.chunks_mut(stride).take(self.height) {
-                    line[..self.width].fill(level);
-                }
-                return Some(());
-            }
+            1 => one,
             // The first 3 in zigzag order are of the lowest 2×2, the first 10 of the lowest 4×4.
             2..=3 => two,
             4..=10 => four,
@@ -110,17 +104,31 @@ fn cosines(parts: usize) -> Cosines {
     })
 }
 
-/// The functions for blocks of `width` × `height` levels, for the lowest 2×2, 4×4 and all coefficients.
-fn transforms(width: usize, height: usize) -> Option<[Transform; 3]> {
+/// The functions for blocks of `width` × `height` levels, for the first, the lowest 2×2, 4×4 and all coefficients.
+fn transforms(width: usize, height: usize) -> Option<[Transform; 4]> {
     macro_rules! of {
         ($($width:literal $height:literal,)*) => {
             match (width, height) {
-                $(($width, $height) => Some([levels::<$width, $height, 2>, levels::<$width, $height, 4>, levels::<$width, $height, 8>]),)*
+                $(($width, $height) => Some([flat::<$width, $height>,
+                    levels::<$width, $height, 2>, levels::<$width, $height, 4>, levels::<$width, $height, 8>]),)*
                 _ => None,
             }
         };
     }
     of!(1 1, 1 2, 1 4, 1 8, 2 1, 2 2, 2 4, 2 8, 4 1, 4 2, 4 4, 4 8, 8 1, 8 2, 8 4, 8 8,)
+}
+
+/// The levels of a block that has but its first coefficient.
+fn flat<const W: usize, const H: usize>(
+    block: &Block,
+    _: &[Cosines; 2],
+    out: &mut [u8],
+    stride: usize,
+) {
+    let level = level(block[0] / 8.0 + OFFSET);
+    for y in 0..H {
+        out[y * stride..][..W].copy_from_slice(&[level; W]);
+    }
 }
 
 /// The levels of a block whose coefficients beyond the lowest `N`×`N` are zeros.
