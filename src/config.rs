@@ -1,6 +1,6 @@
 //! Every environment variable, parsed and checked once.
 
-use std::{ffi::OsString, fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, fmt, num::NonZeroU64, path::PathBuf, str::FromStr, thread};
 
 use chrono_tz::Tz;
 use moth_engine::isa::Isa;
@@ -10,6 +10,8 @@ const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
 /// 50 megapixels are 150 MB of RGB, and 400 MB more while a 16-bit RGBA PNG decodes: the most memory
 /// that decoding takes, as all threads together decode no more pixels at a time.
 const MAX_IMAGE_PIXELS: u64 = 50_000_000;
+/// MB for which Lambda grants one CPU: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
+const MEMORY_OF_A_CPU: u64 = 1769;
 
 /// What the function was told by its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub struct Config {
     pub limits: Limits,
     /// MAX_CPU_ISA: the widest instructions that the model may use; at most what the CPU has.
     pub isa: Isa,
+    /// AWS_LAMBDA_FUNCTION_MEMORY_SIZE: as many CPUs as Lambda grants for it, to the nearest; at most what
+    /// the machine shows, which is two where it grants but one.
+    pub cpus: usize,
 }
 
 /// How large an object and its picture may be.
@@ -70,6 +75,7 @@ impl Config {
         let bytes = text("MAX_IMAGE_BYTES");
         let pixels = text("MAX_IMAGE_PIXELS");
         let isa = text("MAX_CPU_ISA");
+        let memory = text("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
         let model_dir = variable("MODEL_DIR").filter(|dir| !dir.is_empty());
 
         let mut table = |name: &str, value: Option<String>| match value {
@@ -116,6 +122,10 @@ impl Config {
             pixels: limit("MAX_IMAGE_PIXELS", pixels, MAX_IMAGE_PIXELS),
         };
 
+        let shown = thread::available_parallelism().map_or(1, usize::from);
+        let memory = limit("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory, u64::MAX / 2);
+        let granted = (memory + MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
+
         let here = Isa::detect();
         let what = "avx512, avx2 or portable";
         let isa = parse("MAX_CPU_ISA", isa, here, what, &mut problems);
@@ -131,6 +141,7 @@ impl Config {
             time_zone,
             limits,
             isa: isa.min(here),
+            cpus: usize::try_from(granted).map_or(shown, |granted| granted.clamp(1, shown)),
         })
     }
 }
@@ -204,6 +215,27 @@ mod tests {
             "MAX_CPU_ISA",
         ] {
             assert!(error.contains(name), "{name} is missing in {error}");
+        }
+    }
+
+    #[test]
+    fn lambda_grants_cpus_by_memory() {
+        let cpus = |memory| {
+            let tables = [("PREDICTIONS_TABLE", "moths"), ("LEDGER_TABLE", "done")];
+            let memory = [("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)];
+            read(&[&tables[..], &memory].concat()).unwrap().cpus
+        };
+        let shown = thread::available_parallelism().unwrap().get();
+        for (memory, granted) in [
+            ("128", 1),
+            ("1769", 1),
+            ("2048", 1),
+            ("3008", 2),
+            ("3538", 2),
+            ("10240", 6),
+            ("", shown),
+        ] {
+            assert_eq!(cpus(memory), granted.min(shown), "{memory} MB");
         }
     }
 

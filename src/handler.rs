@@ -94,6 +94,7 @@ impl Handler {
             time_zone,
             limits,
             isa,
+            cpus,
         } = config;
         let region = sdk.region().ok_or(StartError::Region)?.to_string();
         let classifier = Classifier::load(&model_dir, isa)?;
@@ -101,7 +102,7 @@ impl Handler {
             way @ Way::Compiled(_) => tracing::info!(%way, "model"),
             way => tracing::warn!(%way, "model"),
         }
-        let predictor = Predictor::new(classifier, limits);
+        let predictor = Predictor::new(classifier, limits, cpus);
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
         let tables = aws_sdk_dynamodb::Client::new(sdk);
         let ledger = Ledger::new(tables, predictions_table, ledger_table);

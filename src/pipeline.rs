@@ -7,7 +7,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -41,7 +40,6 @@ pub struct Pipeline {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     time_zone: Tz,
-    cpus: usize,
     /// A permit for each CPU: more pictures at once would take memory and gain nothing.
     cpu: Arc<Semaphore>,
 }
@@ -66,15 +64,14 @@ impl Pipeline {
         metrics: Arc<Metrics>,
         time_zone: Tz,
     ) -> Self {
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let cpu = Arc::new(Semaphore::new(predictor.cpus()));
         Self {
             bucket,
             predictor: Arc::new(predictor),
             ledger,
             metrics,
             time_zone,
-            cpus,
-            cpu: Arc::new(Semaphore::new(cpus)),
+            cpu,
         }
     }
 
@@ -119,7 +116,7 @@ impl Pipeline {
         let cut = deadline.before_commit();
         let mut steps = stream::iter(unknown)
             .map(|index| async move { (index, self.examine(&batch[index], cut).await) })
-            .buffer_unordered(self.cpus + AHEAD);
+            .buffer_unordered(self.predictor.cpus() + AHEAD);
         let mut groups: BTreeMap<(NaiveDate, Label), Vec<Member>> = BTreeMap::new();
         let mut grouped = HashSet::new();
         while let Some((index, (step, timings))) = steps.next().await {

@@ -6,7 +6,6 @@ use std::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -24,6 +23,7 @@ use crate::{
 pub struct Predictor {
     classifier: Classifier,
     limits: Limits,
+    cpus: usize,
     budget: Budget,
     /// Pictures that the model is being shown.
     shown: AtomicUsize,
@@ -41,14 +41,20 @@ pub struct Predicted {
 }
 
 impl Predictor {
-    /// Shows `classifier` pictures within `limits`.
-    pub fn new(classifier: Classifier, limits: Limits) -> Self {
+    /// Shows `classifier` pictures within `limits`, on `cpus` CPUs.
+    pub fn new(classifier: Classifier, limits: Limits, cpus: usize) -> Self {
         Self {
             classifier,
             limits,
+            cpus,
             budget: Budget::new(limits.pixels),
             shown: AtomicUsize::new(0),
         }
+    }
+
+    /// CPUs that it has.
+    pub fn cpus(&self) -> usize {
+        self.cpus
     }
 
     /// How the model is run.
@@ -74,8 +80,7 @@ impl Predictor {
         let started = Instant::now();
         // One picture has all CPUs, those of a batch have one each: so little waits for anything.
         let shown = self.shown.fetch_add(1, Ordering::Relaxed) + 1;
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
-        let probabilities = self.classifier.classify(&input, cpus / shown);
+        let probabilities = self.classifier.classify(&input, self.cpus / shown);
         self.shown.fetch_sub(1, Ordering::Relaxed);
         Ok(Predicted {
             probabilities: probabilities?,

@@ -67,7 +67,7 @@ fn probabilities_are_tensorflows() {
         serde_json::from_str(&fs::read_to_string(root().join("tests/golden.json")).unwrap())
             .unwrap();
     let classifier = Classifier::load(&root().join("model"), Isa::detect()).unwrap();
-    let predictor = Predictor::new(classifier, LIMITS);
+    let predictor = Predictor::new(classifier, LIMITS, 2);
     assert_eq!(
         predictor.manifest().sha256,
         golden.model_sha256,

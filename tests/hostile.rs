@@ -198,7 +198,7 @@ impl Taster {
             bytes: 1 << 20,
             pixels: 4_000_000,
         };
-        Self(Predictor::new(classifier, limits))
+        Self(Predictor::new(classifier, limits, 1))
     }
 
     fn taste(&self, bytes: &[u8], tally: &mut Tally) {

@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Classify) -> anyhow::Result<ExitCode> {
     let predictor = Predictor::new(
         Classifier::load(&config.model_dir, config.isa)?,
         config.limits,
+        config.cpus,
     );
     let paths: Vec<String> = files
         .iter()
@@ -85,9 +86,7 @@ fn in_order(
     mut show: impl FnMut(usize, Answer, f64) -> io::Result<()>,
 ) -> io::Result<()> {
     let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(files.len());
+    let threads = predictor.cpus().min(files.len());
     // One answer waits for each thread, so that none runs far ahead of a slow reader.
     let (sender, answers) = mpsc::sync_channel(threads);
     thread::scope(|scope| {

@@ -22,6 +22,7 @@ pub(super) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let predictor = Predictor::new(
         Classifier::load(&config.model_dir, config.isa)?,
         config.limits,
+        config.cpus,
     );
     let recorded = &predictor.manifest().self_test;
     anyhow::ensure!(
