@@ -29,7 +29,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"MOTHNET\n";
 /// Anything that steps mean, or the order of weights, changes it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FIXED: usize = 24;
 
 /// What is in front of the weights.

@@ -10,9 +10,9 @@ use crate::{
 
 /// With fewer tiles Winograd's larger weights cost more to read than its products save.
 const WINOGRAD_TILES: usize = 40;
-/// Rows of tiles that are worked on together: enough for the weights to be used more than once, and their
-/// workspace stays in a core's cache.
-const WINOGRAD_ROWS: usize = 4;
+/// Tiles that are worked on together: the more, the more often weights are used that were read once; and their
+/// workspace is to stay in a core's cache.
+const WINOGRAD_TOGETHER: usize = 98;
 
 /// The program of a network and its weights.
 pub fn lower(network: &Network) -> (Program, Vec<f32>) {
@@ -105,7 +105,7 @@ impl<'a> Lowering<'a> {
                 } => (*input, padding, kernel, stride),
                 _ => continue,
             };
-            let tile = if self.is_winograd(value) { 4 } else { 1 };
+            let tile = self.winograd_tile(value).unwrap_or(1);
             let Plane { height, width, .. } = self.planes[input];
             let [below, right] = [(0, shape.height, height), (1, shape.width, width)].map(
                 |(axis, outputs, inputs)| {
@@ -159,8 +159,8 @@ impl<'a> Lowering<'a> {
         arena
     }
 
-    /// Whether a layer is computed by Winograd's algorithm.
-    fn is_winograd(&self, value: Value) -> bool {
+    /// The outputs of a tile, each way, of a layer that is computed by Winograd's algorithm.
+    fn winograd_tile(&self, value: Value) -> Option<usize> {
         let (layer, shape) = &self.network.layers[value];
         match layer {
             Layer::Convolution {
@@ -170,10 +170,13 @@ impl<'a> Lowering<'a> {
                 residual: None,
                 ..
             } => {
-                let tiles = shape.height.div_ceil(4) * shape.width.div_ceil(4);
-                self.planes[*input].lanes == BLOCK && tiles >= WINOGRAD_TILES
+                let tiles = |tile| shape.height.div_ceil(tile) * shape.width.div_ceil(tile);
+                let is_blocked = self.planes[*input].lanes == BLOCK;
+                [4, 2]
+                    .into_iter()
+                    .find(|&tile| is_blocked && tiles(tile) >= WINOGRAD_TILES)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -203,25 +206,26 @@ impl<'a> Lowering<'a> {
                     inputs: self.network.layers[*input].1.channels,
                     kernel: *kernel,
                 };
-                let is_winograd = self.is_winograd(value);
+                let tile = self.winograd_tile(value);
                 let start = self.align();
-                match is_winograd {
-                    true => pack::winograd(&given, &mut self.weights),
-                    false => pack::direct(&given, plane.lanes, &mut self.weights),
+                match tile {
+                    Some(tile) => pack::winograd(&given, tile, &mut self.weights),
+                    None => pack::direct(&given, plane.lanes, &mut self.weights),
                 }
                 let bias_start = self.align();
                 self.weights.extend_from_slice(bias);
                 self.weights.resize(bias_start + output.blocks * BLOCK, 0.0);
                 let origin = origin(&plane, padding);
-                if is_winograd {
+                if let Some(tile) = tile {
                     return Step::Winograd(Winograd {
+                        tile,
                         input: plane,
                         output,
                         origin,
                         weights: start,
                         bias: bias_start,
                         clamp: *clamp,
-                        rows: WINOGRAD_ROWS,
+                        together: WINOGRAD_TOGETHER,
                     });
                 }
                 Step::Convolution(Convolution {

@@ -165,40 +165,49 @@ impl Convolution {
     }
 }
 
-/// Winograd's F(4×4, 3×3): a 3×3 convolution with stride 1 by 36 products for 16 pixels, instead of 144.
+/// Winograd's F(4×4, 3×3): a 3×3 convolution with stride 1 by 36 products for 16 pixels, instead of 144; or
+/// F(2×2, 3×3): by 16 products for 4 pixels, instead of 36.
 /// <https://arxiv.org/abs/1509.09308>
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Winograd {
-    /// Read. Its halo reaches as far as tiles of 4×4 outputs do, and one more.
+    /// Rows and columns of outputs of a tile: 4 or 2.
+    pub tile: usize,
+    /// Read. Its halo reaches as far as whole tiles do, and one more.
     pub input: Plane,
     /// Written.
     pub output: Plane,
     /// Where the first window begins, in the picture with its halo.
     pub origin: [usize; 2],
-    /// Where the transformed weights begin: for each of 36 places, for each panel, for each input channel, one
+    /// Where the transformed weights begin: for each place, for each panel, for each input channel, one
     /// weight for each of the panel's channels.
     pub weights: usize,
     /// Where the biases begin.
     pub bias: usize,
     /// Done last.
     pub clamp: Clamp,
-    /// Rows of tiles that are worked on together.
-    pub rows: usize,
+    /// The most tiles that are worked on together.
+    pub together: usize,
 }
 
 impl Winograd {
     /// Rows and columns of tiles.
     pub fn tiles(&self) -> [usize; 2] {
         [
-            self.output.height.div_ceil(4),
-            self.output.width.div_ceil(4),
+            self.output.height.div_ceil(self.tile),
+            self.output.width.div_ceil(self.tile),
         ]
     }
 
-    /// Floats of the workspace: 36 places of all channels of the tiles, before and after.
+    /// Products for a tile, of each channel.
+    pub fn places(&self) -> usize {
+        (self.tile + 2).pow(2)
+    }
+
+    /// Floats of the workspace: the places of all channels of the tiles, before and after.
     pub fn workspace(&self) -> usize {
-        let tiles = self.rows * self.tiles()[1];
-        36 * tiles * BLOCK * (self.input.blocks + self.output.blocks)
+        let [rows, columns] = self.tiles();
+        let tiles = self.together.min(rows * columns);
+        self.places() * tiles * BLOCK * (self.input.blocks + self.output.blocks)
     }
 }
 

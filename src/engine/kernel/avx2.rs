@@ -6,7 +6,7 @@ use super::{
     Run,
     plain::{self, Plain},
     tile::{Tile, Vector, tile},
-    winograd::{self, Transform},
+    winograd::{self, Form, Transform},
 };
 
 #[derive(Clone, Copy)]
@@ -91,9 +91,9 @@ pub(super) unsafe fn plain(arguments: &Plain) {
 ///
 /// As [`winograd::run`], with the instructions named here.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn winograd(arguments: &Transform) {
+pub(super) unsafe fn winograd<F: Form>(arguments: &Transform) {
     // SAFETY: the caller's promise.
-    unsafe { winograd::run::<F32x8>(arguments) }
+    unsafe { winograd::run::<F32x8, F>(arguments) }
 }
 
 macro_rules! by_pixels {

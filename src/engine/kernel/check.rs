@@ -70,21 +70,25 @@ impl Check<'_> {
                     "planes of other lanes",
                 )?;
                 let [rows, columns] = step.tiles();
-                ensure(step.rows > 0, "no rows of tiles")?;
-                // As if the tiles were whole, and windows of 6×6 lay on them.
+                ensure(step.together > 0, "no tiles")?;
+                ensure(matches!(step.tile, 2 | 4), "tiles of another size")?;
+                // As if the tiles were whole, and windows lay on them.
                 let tiles = Plane {
                     height: rows,
                     width: columns,
                     ..*output
                 };
                 let window = Window {
-                    kernel: [6, 6],
-                    stride: [4, 4],
+                    kernel: [step.tile + 2; 2],
+                    stride: [step.tile; 2],
                     origin: step.origin,
                 };
                 fits(input, &tiles, &window)?;
                 let channels = output.blocks * BLOCK;
-                self.weights(step.weights, 36 * input.blocks * BLOCK * channels)?;
+                self.weights(
+                    step.weights,
+                    step.places() * input.blocks * BLOCK * channels,
+                )?;
                 self.weights(step.bias, channels)
             }
             Step::MaxPool {

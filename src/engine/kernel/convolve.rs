@@ -2,7 +2,11 @@
 
 use std::ptr;
 
-use super::{Prepared, Run, Running, portable, tile::Tile, winograd::Transform};
+use super::{
+    Prepared, Run, Running, portable,
+    tile::Tile,
+    winograd::{Form, Four, Transform, Two},
+};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::isa::Isa;
@@ -118,7 +122,7 @@ impl Running<'_> {
         }
     }
 
-    /// Some rows of tiles, all channels.
+    /// Some tiles, all channels.
     ///
     /// # Safety
     ///
@@ -127,37 +131,33 @@ impl Running<'_> {
         let (input, output) = (&step.input, &step.output);
         let isa = self.runnable.isa;
         let [rows, columns] = step.tiles();
-        let rows = item * step.rows..((item + 1) * step.rows).min(rows);
-        let tiles = rows.len() * columns;
+        let items = tiles_items(step, self.threads);
+        let share = |item: usize| rows * columns * item / items;
+        let own = share(item)..share(item + 1);
+        let tiles = own.len();
+        let at = |tile: usize| (tile / columns * step.tile, tile % columns * step.tile);
         let [low, high] = step.clamp.ends();
         let (into, out_of) = (input.blocks * tiles * BLOCK, output.blocks * tiles * BLOCK);
         let transform = |arguments: &Transform| {
             // SAFETY: as below.
             unsafe {
-                match isa {
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512 => avx512::winograd(arguments),
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => avx2::winograd(arguments),
-                    _ => portable::winograd(arguments),
+                match step.tile {
+                    2 => transform::<Two>(isa, arguments),
+                    _ => transform::<Four>(isa, arguments),
                 }
             }
         };
         let weights = self.weights();
-        // SAFETY: these rows of all blocks are this item's, and the workspace is long enough for 36 places before and
-        // after; the check found windows, weights and biases inside what they are in.
+        // SAFETY: these tiles of all blocks are this item's, and the workspace is long enough for all places before
+        // and after; the check found windows, weights and biases inside what they are in.
         unsafe {
-            let products = workspace.add(36 * into);
+            let products = workspace.add(step.places() * into);
             for block in 0..input.blocks {
-                for (tile, (y, x)) in rows
-                    .clone()
-                    .flat_map(|y| (0..columns).map(move |x| (y, x)))
-                    .enumerate()
-                {
+                for (tile, (y, x)) in own.clone().map(at).enumerate() {
                     let from = input.offset
                         + block * input.block()
-                        + (4 * y + step.origin[0]) * input.row()
-                        + (4 * x + step.origin[1]) * BLOCK;
+                        + (y + step.origin[0]) * input.row()
+                        + (x + step.origin[1]) * BLOCK;
                     transform(&Transform::Input {
                         from: self.arena.add(from),
                         row: input.row(),
@@ -174,7 +174,7 @@ impl Running<'_> {
             let none = [0.0; 2 * BLOCK];
             let panel = panel(isa);
             let one_place = output.blocks * BLOCK * input.blocks * BLOCK;
-            for place in 0..36 {
+            for place in 0..step.places() {
                 for first in (0..output.blocks).step_by(panel) {
                     let blocks = panel.min(output.blocks - first);
                     let (start, weights_step) =
@@ -207,20 +207,20 @@ impl Running<'_> {
                 }
             }
 
-            let end = (4 * rows.end).min(output.height);
+            // What is around a row belongs to the row's first tile.
+            let [first, end] = [own.start, own.end]
+                .map(|tile| (tile.div_ceil(columns) * step.tile).min(output.height));
             for block in 0..output.blocks {
-                self.clear_halo(output, block, 4 * rows.start..end);
-                for (tile, (y, x)) in rows
-                    .clone()
-                    .flat_map(|y| (0..columns).map(move |x| (y, x)))
-                    .enumerate()
-                {
+                if first < end {
+                    self.clear_halo(output, block, first..end);
+                }
+                for (tile, (y, x)) in own.clone().map(at).enumerate() {
                     transform(&Transform::Output {
                         from: products.add((block * tiles + tile) * BLOCK),
                         place: out_of,
-                        to: self.arena.add(output.at(block, 4 * y, 4 * x)),
+                        to: self.arena.add(output.at(block, y, x)),
                         row: output.row(),
-                        size: [output.height - 4 * y, output.width - 4 * x].map(|left| left.min(4)),
+                        size: [output.height - y, output.width - x].map(|left| left.min(step.tile)),
                         bias: weights.as_ptr().add(step.bias + block * BLOCK),
                         low,
                         high,
@@ -229,6 +229,32 @@ impl Running<'_> {
             }
         }
     }
+}
+
+/// # Safety
+///
+/// As [`winograd::run`], on a CPU with `isa`.
+unsafe fn transform<F: Form>(isa: Isa, arguments: &Transform) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::winograd::<F>(arguments),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::winograd::<F>(arguments),
+            _ => portable::winograd::<F>(arguments),
+        }
+    }
+}
+
+/// Into how many items the tiles of Winograd's algorithm are divided: each thread has one at least.
+pub(super) fn tiles_items(step: &Winograd, threads: usize) -> usize {
+    let [rows, columns] = step.tiles();
+    let tiles = rows * columns;
+    tiles
+        .div_ceil(step.together)
+        .next_multiple_of(threads)
+        .min(tiles)
 }
 
 /// Blocks of output channels that a tile has.
@@ -303,10 +329,8 @@ impl Prepared {
                     pair: pair(output.width, isa).to_vec(),
                 }
             }
-            Step::Winograd(step) => Self {
-                items: step.tiles()[0].div_ceil(step.rows),
-                ..Self::default()
-            },
+            // How many items depends on the threads.
+            Step::Winograd(_) => Self::default(),
             Step::Load { output, .. }
             | Step::MaxPool { output, .. }
             | Step::Mean { output, .. }

@@ -76,7 +76,7 @@ pub struct Runnable {
 struct Prepared {
     /// Parts that threads can work on at once.
     items: usize,
-    /// Output rows (of tiles, with Winograd) of an item.
+    /// Output rows of an item.
     rows: usize,
     segments: Vec<usize>,
     length: usize,
@@ -156,6 +156,7 @@ impl Runnable {
             inputs,
             outputs: &outputs,
             next: self.prepared.iter().map(|_| AtomicUsize::new(0)).collect(),
+            threads,
             barrier: Barrier::new(threads),
         };
         thread::scope(|scope| {
@@ -178,6 +179,7 @@ struct Running<'a> {
     outputs: &'a [*mut f32],
     /// The next item of each step.
     next: Vec<AtomicUsize>,
+    threads: usize,
     barrier: Barrier,
 }
 
@@ -192,9 +194,13 @@ impl Running<'_> {
         let workspace = unsafe { self.arena.add(workspace) };
         let steps = iter::zip(&runnable.program.steps, &runnable.prepared);
         for ((step, prepared), next) in iter::zip(steps, &self.next) {
+            let items = match step {
+                Step::Winograd(step) => convolve::tiles_items(step, self.threads),
+                _ => prepared.items,
+            };
             loop {
                 let item = next.fetch_add(1, Ordering::Relaxed);
-                if item >= prepared.items {
+                if item >= items {
                     break;
                 }
                 // SAFETY: invariants 1 to 4; nobody else has this item, and this workspace.

@@ -6,7 +6,7 @@ use super::{
     Run,
     plain::{self, Plain},
     tile::{Vector, tile},
-    winograd::{self, Transform},
+    winograd::{self, Form, Transform},
 };
 
 #[derive(Clone, Copy)]
@@ -79,9 +79,9 @@ pub(super) unsafe fn plain(arguments: &Plain) {
 /// # Safety
 ///
 /// As [`winograd::run`].
-pub(super) unsafe fn winograd(arguments: &Transform) {
+pub(super) unsafe fn winograd<F: Form>(arguments: &Transform) {
     // SAFETY: the caller's promise.
-    unsafe { winograd::run::<Array>(arguments) }
+    unsafe { winograd::run::<Array, F>(arguments) }
 }
 
 /// The tile for so many pixels.
