@@ -12,7 +12,7 @@ COPY src/engine/Cargo.toml src/engine/
 # The dependencies, in a layer of their own that stays until one of them changes: they take minutes.
 RUN mkdir benches \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs src/engine/lib.rs benches/contention.rs benches/peer.rs \
+ && touch src/lib.rs src/engine/lib.rs benches/contention.rs benches/layers.rs benches/peer.rs \
  && cargo build --release --locked --no-default-features
 COPY src src
 COPY test_images test_images

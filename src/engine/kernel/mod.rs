@@ -18,6 +18,7 @@ mod barrier;
 mod check;
 mod convolve;
 mod memory;
+mod peak;
 mod plain;
 mod portable;
 mod steps;
@@ -38,6 +39,7 @@ use crate::isa::Isa;
 use crate::program::{Clamp, Program, Step, Window};
 
 pub use memory::{ALIGNMENT, Floats, MappedFile};
+pub use peak::multiply_and_add;
 
 type Run = unsafe fn(&Tile);
 

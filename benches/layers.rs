@@ -1,0 +1,239 @@
+//! The engine's layers one by one, and the whole model: how many floating-point operations a second, and which share of
+//! what the core can do at most.
+//!
+//! `cargo bench --locked --bench layers`; another word is a filter, as in `-- avx512`. A layer's time includes
+//! taking its input from NHWC and the mean of its output.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{env, fs, path::Path, sync::Arc, thread};
+
+use criterion::{Criterion, Throughput};
+use moth_engine::{
+    graph,
+    isa::Isa,
+    kernel::{Floats, Runnable, Weights, multiply_and_add},
+    lower::lower,
+    network::{Layer, Network, Padding, Shape},
+    program::{Clamp, Order},
+};
+use serde_json::Value;
+use tract_onnx::prelude::*;
+
+/// Rounds of one sample of the core's peak.
+const ROUNDS: u64 = 1_000_000;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(std::time::Duration::from_millis(300))
+        .measurement_time(std::time::Duration::from_secs(1))
+        .configure_from_args();
+    for isa in Isa::ALL {
+        if isa.is_here() && isa != Isa::Portable {
+            measure(&mut criterion, isa);
+        }
+    }
+    criterion.final_summary();
+}
+
+fn measure(criterion: &mut Criterion, isa: Isa) {
+    let mut group = criterion.benchmark_group(isa.to_string());
+    let mut rows = Vec::new();
+    let operations = multiply_and_add(isa, ROUNDS);
+    group.throughput(Throughput::Elements(operations));
+    group.bench_function("peak", |bencher| {
+        bencher.iter(|| multiply_and_add(isa, ROUNDS));
+    });
+    rows.push(("peak".to_owned(), operations));
+
+    for (name, from, channels, kernel, stride, residual) in LAYERS {
+        let (network, operations) = layer(*from, *channels, *kernel, *stride, *residual);
+        let runnable = runnable(&network, isa);
+        group.throughput(Throughput::Elements(operations));
+        group.bench_function(*name, |bencher| {
+            let (input, mut output) = buffers(&runnable);
+            bencher.iter(|| runnable.run(&[&input], &mut [&mut output], 1));
+        });
+        rows.push(((*name).to_owned(), operations));
+    }
+
+    let (network, operations) = model();
+    let runnable = runnable(&network, isa);
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    group.throughput(Throughput::Elements(operations));
+    for threads in [1, cpus] {
+        let name = format!("whole model, threads: {threads}");
+        group.bench_function(&name, |bencher| {
+            let (input, mut output) = buffers(&runnable);
+            bencher.iter(|| runnable.run(&[&input], &mut [&mut output], threads));
+        });
+        rows.push((name, operations));
+    }
+    // A batch of two for each thread, in two ways.
+    let pictures = 2 * cpus;
+    group.throughput(Throughput::Elements(operations * pictures as u64));
+    for (name, at_once) in [
+        ("batch, all threads on each", 1),
+        ("batch, a thread on each", cpus),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                thread::scope(|scope| {
+                    for _ in 0..at_once {
+                        scope.spawn(|| {
+                            let (input, mut output) = buffers(&runnable);
+                            for _ in 0..pictures / at_once {
+                                runnable.run(&[&input], &mut [&mut output], cpus / at_once);
+                            }
+                        });
+                    }
+                });
+            });
+        });
+        rows.push((name.to_owned(), operations * pictures as u64));
+    }
+    group.finish();
+    report(isa, &rows);
+}
+
+/// Name, input, output channels, kernel, stride, and whether a residual is added: what ResNet-50 has of each kind.
+type Kind = (&'static str, Shape, usize, usize, usize, bool);
+
+const LAYERS: &[Kind] = &[
+    ("7×7 ÷2, 3→64 at 112", shape(3, 224), 64, 7, 2, false),
+    ("1×1, 64→256 at 56, sum", shape(64, 56), 256, 1, 1, true),
+    ("1×1, 256→64 at 56", shape(256, 56), 64, 1, 1, false),
+    ("3×3, 64→64 at 56", shape(64, 56), 64, 3, 1, false),
+    ("3×3 ÷2, 128→128 at 28", shape(128, 56), 128, 3, 2, false),
+    ("1×1, 512→128 at 28", shape(512, 28), 128, 1, 1, false),
+    ("3×3, 128→128 at 28", shape(128, 28), 128, 3, 1, false),
+    ("1×1, 1024→256 at 14", shape(1024, 14), 256, 1, 1, false),
+    ("3×3, 256→256 at 14", shape(256, 14), 256, 3, 1, false),
+    ("1×1, 512→2048 at 7, sum", shape(512, 7), 2048, 1, 1, true),
+    ("3×3, 512→512 at 7", shape(512, 7), 512, 3, 1, false),
+];
+
+const fn shape(channels: usize, size: usize) -> Shape {
+    Shape {
+        channels,
+        height: size,
+        width: size,
+    }
+}
+
+/// A convolution between an input and a mean, and its operations.
+fn layer(
+    from: Shape,
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+    is_sum: bool,
+) -> (Network, u64) {
+    let mut network = Network::default();
+    let order = Order::Nhwc;
+    let input = network.push(Layer::Input { index: 0, order }, from);
+    let convolution = |network: &mut Network, residual| {
+        let around = (kernel - 1) / 2;
+        let to = shape(channels, from.height / stride);
+        let made = Layer::Convolution {
+            input,
+            weights: floats(channels * from.channels * kernel * kernel),
+            bias: floats(channels),
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: Padding {
+                before: [around; 2],
+                after: [around; 2],
+            },
+            residual,
+            clamp: Clamp::RELU,
+        };
+        network.push(made, to)
+    };
+    let residual = is_sum.then(|| (convolution(&mut network, None), 1));
+    let last = convolution(&mut network, residual);
+    let mean = network.push(Layer::Mean { input: last }, shape(channels, 1));
+    network.outputs.push((mean, vec![1, channels]));
+    let operations = operations(&network);
+    (network, operations)
+}
+
+fn floats(count: usize) -> Arc<[f32]> {
+    (0..count)
+        .map(|n| (n * 7919 % 256) as f32 / 256.0 - 0.5)
+        .collect()
+}
+
+/// Multiplications and additions of all convolutions, as the direct way has them.
+fn operations(network: &Network) -> u64 {
+    let of = |(layer, shape): &(Layer, Shape)| match layer {
+        Layer::Convolution { weights, .. } => 2 * weights.len() * shape.height * shape.width,
+        _ => 0,
+    };
+    network.layers.iter().map(of).sum::<usize>() as u64
+}
+
+/// What is in MODEL_DIR, with its operations before any are saved.
+fn model() -> (Network, u64) {
+    let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
+    let model = tract_onnx::onnx()
+        .model_for_path(Path::new(&folder).join("model.onnx"))
+        .unwrap();
+    let model = model
+        .with_input_fact(0, f32::fact([1, 224, 224, 3]).into())
+        .unwrap();
+    let mut network = graph::read(&model.into_typed().unwrap()).expect("a model for the engine");
+    let operations = operations(&network);
+    network.fuse();
+    network.pull_strides();
+    (network, operations)
+}
+
+fn runnable(network: &Network, isa: Isa) -> Runnable {
+    let (program, weights) = lower(network);
+    let mut floats = Floats::zeroed(weights.len());
+    floats.as_mut_slice().copy_from_slice(&weights);
+    Runnable::new(program, Weights::Owned(floats), isa).unwrap()
+}
+
+fn buffers(runnable: &Runnable) -> (Vec<f32>, Vec<f32>) {
+    let program = runnable.program();
+    let length = |shape: &Vec<usize>| shape.iter().product();
+    let input: usize = length(&program.inputs[0]);
+    let input = (0..input).map(|n| (n * 7919 % 256) as f32).collect();
+    (input, vec![0.0; length(&program.outputs[0])])
+}
+
+/// A table of what criterion found.
+fn report(isa: Isa, rows: &[(String, u64)]) {
+    let median = |name: &str| -> Option<f64> {
+        let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+        let folder = Path::new(&target).join("criterion").join(isa.to_string());
+        let folder = folder.join(name.replace(['/', ':'], "_"));
+        let estimates = fs::read(folder.join("new/estimates.json")).ok()?;
+        let estimates: Value = serde_json::from_slice(&estimates).ok()?;
+        estimates["median"]["point_estimate"].as_f64()
+    };
+    let found = rows
+        .iter()
+        .filter_map(|(name, operations)| Some((name, median(name)?, *operations as f64)));
+    let mut peak = None;
+    println!(
+        "\n{:32}{:>10}{:>10}{:>9}",
+        isa.to_string(),
+        "ms",
+        "GFLOP/s",
+        "of peak"
+    );
+    for (name, nanoseconds, operations) in found {
+        let rate = operations / nanoseconds;
+        let peak = *peak.get_or_insert(rate);
+        let milliseconds = nanoseconds / 1e6;
+        println!(
+            "{name:32}{milliseconds:10.3}{rate:10.1}{:8.0}%",
+            100.0 * rate / peak
+        );
+    }
+    println!();
+}
