@@ -184,12 +184,25 @@ def convert(classifier: Classifier, kind: str, shown: Path):
             model, _ = tf2onnx.convert.from_function(serve, input_signature=[spec], opset=OPSET)
         except Exception as error:
             raise ModelError(f"{shown}: cannot be converted to ONNX: {first_line(error)}") from error
+        keep_constants(model, serve.get_concrete_function(spec))
     rename_output(model, kind)
     fold_convolutions(model)
     for value in (*model.graph.input, *model.graph.output):
         if batch is None:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
+
+
+def keep_constants(model, function) -> None:
+    """Gives the model the constants that its function refers to, such as those of Keras's Normalization; the
+    converter makes inputs of them."""
+    import onnx
+    import tensorflow as tf
+
+    constants = {inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource}
+    for value in [value for value in model.graph.input if value.name in constants]:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(constants[value.name].numpy(), value.name))
+        model.graph.input.remove(value)
 
 
 def rename_output(model, name: str) -> None:

@@ -73,10 +73,9 @@ def mobile_net(kit, side: int | None, classes: int, activation: str | None, chan
 
 
 def efficient_net(kit, side: int | None, classes: int, activation: str | None, channels_first: bool = False):
-    """Swish, and channels that are weighted by what the picture is like."""
+    """Swish, channels that are weighted by what the picture is like, and constants that are no weights."""
     kit.utils.set_random_seed(5)
-    return kit.applications.EfficientNetV2B0(input_shape=(side, side, 3), weights=None, classes=classes,
-                                                 include_preprocessing=False)
+    return kit.applications.EfficientNetV2B0(input_shape=(side, side, 3), weights=None, classes=classes)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -137,7 +136,7 @@ CASES = {
     "MobileNetV2": Case(PESTS, ["--preprocess", "symmetric"], keras, save_plainly, lambda p: p / 127.5 - 1, side=96,
                         network=mobile_net),
     "EfficientNetV2B0": Case(
-        PESTS, ["--preprocess", "symmetric"], keras, save_plainly, lambda p: p / 127.5 - 1, side=96, network=efficient_net),
+        PESTS, ["--preprocess", "raw"], keras, save_plainly, lambda p: p, side=96, network=efficient_net),
 }
 
 
