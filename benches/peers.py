@@ -101,7 +101,7 @@ def pillow(arguments):
         image = Image.open(io.BytesIO(encoded))
         if arguments.draft:
             image.draft("RGB", (448, 448))
-        resized = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+        resized = image.resize((224, 224), Image.Resampling.BICUBIC)
         return np.asarray(resized).mean(axis=(0, 1)) if arguments.answer else None
 
     return run
