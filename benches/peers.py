@@ -15,6 +15,7 @@ take part. Linux only.
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -166,7 +167,8 @@ def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[f
         answers[name] = json.loads(processes[name].stdout.readline())
     times = {name: [] for name in processes}
     for _ in range(rounds):
-        for name, process in processes.items():
+        # Each time in another order: whoever comes before leaves the caches as it likes them.
+        for name, process in random.sample(list(processes.items()), len(processes)):
             process.stdin.write("\n")
             process.stdin.flush()
             times[name].append(float(process.stdout.readline()))

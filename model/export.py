@@ -182,9 +182,9 @@ def convert(classifier: Classifier, kind: str, shown: Path):
         serve = tf.function(lambda image: classifier.function(**{classifier.input_name: image})[classifier.output_name])
         try:
             model, _ = tf2onnx.convert.from_function(serve, input_signature=[spec], opset=OPSET)
+            keep_constants(model, serve.get_concrete_function(spec))
         except Exception as error:
             raise ModelError(f"{shown}: cannot be converted to ONNX: {first_line(error)}") from error
-        keep_constants(model, serve.get_concrete_function(spec))
     rename_output(model, kind)
     fold_convolutions(model)
     for value in (*model.graph.input, *model.graph.output):

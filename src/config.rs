@@ -11,7 +11,7 @@ const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
 /// that decoding takes, as all threads together decode no more pixels at a time.
 const MAX_IMAGE_PIXELS: u64 = 50_000_000;
 /// MB for which Lambda grants one CPU: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
-const MEMORY_OF_A_CPU: u64 = 1769;
+pub const MEMORY_OF_A_CPU: u64 = 1769;
 
 /// What the function was told by its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Config {
 
         let shown = thread::available_parallelism().map_or(1, usize::from);
         let memory = limit("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory, u64::MAX / 2);
-        let granted = (memory + MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
+        let granted = memory.saturating_add(MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
 
         let here = Isa::detect();
         let what = "avx512, avx2 or portable";

@@ -27,9 +27,13 @@ use self::{
 const MARGIN: usize = 4;
 
 /// Decodes a photo to a half, a quarter or an eighth of its width and height, if that is `MARGIN` times
-/// `target` (width, height) at least. `None` if it is not, or if the file is not of the usual kind.
-pub fn reduced(bytes: &[u8], target: (u32, u32)) -> Option<RgbImage> {
+/// `target` (width, height) at least. `None` if it is not, if the file is not of the usual kind, or if its own width
+/// and height are not `size`, which was held against the limits.
+pub fn reduced(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Option<RgbImage> {
     let header = Header::read(bytes)?;
+    if size != (header.width as u32, header.height as u32) {
+        return None;
+    }
     let fits = |pixels: usize, target: u32, shrink: usize| {
         pixels.is_multiple_of(shrink) && pixels / shrink >= MARGIN * target as usize
     };

@@ -25,8 +25,8 @@ pub struct Predictor {
     limits: Limits,
     cpus: usize,
     budget: Budget,
-    /// Pictures that the model is being shown.
-    shown: AtomicUsize,
+    /// Pictures that are being decoded or classified.
+    in_hand: AtomicUsize,
 }
 
 /// What the model says of one picture, and how long it took.
@@ -48,7 +48,7 @@ impl Predictor {
             limits,
             cpus,
             budget: Budget::new(limits.pixels),
-            shown: AtomicUsize::new(0),
+            in_hand: AtomicUsize::new(0),
         }
     }
 
@@ -67,23 +67,24 @@ impl Predictor {
         self.classifier.manifest()
     }
 
-    /// Classifies an encoded picture. Takes hundreds of milliseconds of one CPU.
+    /// Classifies an encoded picture. Takes about a hundred milliseconds of one CPU.
     ///
     /// # Errors
     ///
     /// [`Error::Rejected`] where the bytes are no picture for us, [`Error::Model`] where the model fails.
     pub fn predict(&self, bytes: &[u8]) -> Result<Predicted, Error> {
+        // One picture has all CPUs, those of a batch have one each: so little waits for anything.
+        let in_hand = InHand::one_more(&self.in_hand);
         let started = Instant::now();
         let input = self.input(bytes)?;
         let decode = started.elapsed();
 
         let started = Instant::now();
-        // One picture has all CPUs, those of a batch have one each: so little waits for anything.
-        let shown = self.shown.fetch_add(1, Ordering::Relaxed) + 1;
-        let probabilities = self.classifier.classify(&input, self.cpus / shown);
-        self.shown.fetch_sub(1, Ordering::Relaxed);
+        let probabilities = self
+            .classifier
+            .classify(&input, self.cpus / in_hand.all())?;
         Ok(Predicted {
-            probabilities: probabilities?,
+            probabilities,
             decode,
             inference: started.elapsed(),
         })
@@ -122,6 +123,27 @@ fn guarded<T>(bytes: &[u8], work: impl FnOnce() -> Result<T, Rejection>) -> Resu
             reason: "the decoder panicked".into(),
         })
     })
+}
+
+/// A picture, counted until its end.
+struct InHand<'a>(&'a AtomicUsize);
+
+impl<'a> InHand<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+
+    /// How many there are, this one among them.
+    fn all(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Pixels that may be in memory at once.

@@ -132,7 +132,11 @@ impl<'a> Encoded<'a> {
         };
         let orientation = orientation.unwrap_or(Orientation::NoTransforms);
         if self.format == ImageFormat::Jpeg
-            && let Some(pixels) = jpeg::reduced(self.bytes, stored_size(input, orientation))
+            && let Some(pixels) = jpeg::reduced(
+                self.bytes,
+                self.decoder.dimensions(),
+                stored_size(input, orientation),
+            )
         {
             return Ok(Picture {
                 pixels,

@@ -239,6 +239,29 @@ fn broken_and_odd_files_of_others_are_pictures_or_have_a_reason() {
     println!("{} files: {tally:#?}", files.len());
 }
 
+/// A table of codes takes 19 bytes in the file, and kilobytes once it is made. Were each of these made, it would take
+/// minutes.
+#[test]
+fn tables_of_codes_that_no_scan_names_are_not_made() {
+    let mut bytes = fs::read(support::test_image("good/faw.jpg")).unwrap();
+    // Codes of one and two bits, both for the symbol 1; table 3 of those for AC.
+    let table = [&[0x13, 1, 1][..], &[0; 14], &[1, 1]].concat();
+    let length = 2 + 3000 * table.len() as u16;
+    let segment = [
+        &[0xff, 0xc4],
+        &length.to_be_bytes(),
+        &table.repeat(3000)[..],
+    ]
+    .concat();
+    bytes.splice(2..2, segment.repeat(15));
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    Taster::new().taste(&bytes, &mut tally);
+    assert_eq!(tally.pictures, 1, "{tally:?}");
+    let took = started.elapsed();
+    assert!(took.as_secs() < 10, "{took:?}");
+}
+
 #[test]
 fn mutations_are_pictures_or_have_a_reason() {
     let mut seeds: Vec<Vec<u8>> = Vec::new();

@@ -6,7 +6,6 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -127,8 +126,9 @@ async fn serve(
             (temporary.path().to_owned(), Some(temporary))
         }
     };
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let concurrency = arguments.concurrency.map_or(cpus, usize::from);
+    let concurrency = arguments.concurrency.map_or(config.cpus, usize::from);
+    // Sandboxes share the CPUs.
+    config.cpus = (config.cpus / concurrency).max(1);
     let port = arguments
         .port
         .unwrap_or(if arguments.serve { PORT } else { 0 });

@@ -39,13 +39,17 @@ struct Declared {
     quantization: usize,
 }
 
-/// Tables, each with its number.
+/// Tables, each with its number. Those of codes are kept as they are in the file until a scan names them: a file
+/// may hold millions.
 #[derive(Default)]
-struct Tables {
+struct Tables<'a> {
     quantization: [Option<[u16; 64]>; 4],
-    dc: [Option<Rc<Dc>>; 4],
-    ac: [Option<Rc<Ac>>; 4],
+    dc: [Option<Codes<'a>>; 4],
+    ac: [Option<Codes<'a>>; 4],
 }
+
+/// How many codes there are of each length, and their symbols.
+type Codes<'a> = (&'a [u8; 16], &'a [u8]);
 
 impl<'a> Header<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
@@ -125,7 +129,8 @@ fn frame_header(content: &[u8]) -> Option<(usize, usize, Vec<Declared>)> {
         [red, green, blue] if [red.id, green.id, blue.id] != *b"RGB" => {}
         _ => return None,
     }
-    let is_sound = |factor| matches!(factor, 1 | 2 | 4);
+    // Color at a half or all of the samples.
+    let is_sound = |factor| matches!(factor, 1 | 2);
     let sound = declared.len() == usize::from(count)
         && width > 0
         && height > 0
@@ -146,19 +151,40 @@ fn scan_header(content: &[u8], declared: &[Declared], tables: &Tables) -> Option
     if components.len() != declared.len() || components.len() != usize::from(count) {
         return None;
     }
+    // Chroma shares its tables.
+    let (mut dc, mut ac) = (
+        <[Option<Rc<Dc>>; 4]>::default(),
+        <[Option<Rc<Ac>>; 4]>::default(),
+    );
     let component = |(&[id, numbers], declared): (&[u8; 2], &Declared)| {
         (id == declared.id).then_some(())?;
+        let (for_dc, for_ac) = (usize::from(numbers >> 4), usize::from(numbers & 15));
         Some(Component {
             sampling: declared.sampling,
             quantization: (*tables.quantization.get(declared.quantization)?)?,
-            dc: tables.dc.get(usize::from(numbers >> 4))?.clone()?,
-            ac: tables.ac.get(usize::from(numbers & 15))?.clone()?,
+            dc: shared(&mut dc, &tables.dc, for_dc, Dc::new)?,
+            ac: shared(&mut ac, &tables.ac, for_ac, Ac::new)?,
         })
     };
     components.iter().zip(declared).map(component).collect()
 }
 
-impl Tables {
+/// The table of a number, made when it is first asked for.
+fn shared<T>(
+    made: &mut [Option<Rc<T>>; 4],
+    codes: &[Option<Codes>; 4],
+    number: usize,
+    make: fn(&[u8; 16], &[u8]) -> Option<T>,
+) -> Option<Rc<T>> {
+    let place = made.get_mut(number)?;
+    if place.is_none() {
+        let (counts, symbols) = (*codes.get(number)?)?;
+        *place = Some(Rc::new(make(counts, symbols)?));
+    }
+    place.clone()
+}
+
+impl<'a> Tables<'a> {
     /// B.2.4.1.
     fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
         while let Some((&first, rest)) = content.split_first() {
@@ -182,15 +208,15 @@ impl Tables {
     }
 
     /// B.2.4.2.
-    fn read_huffman(&mut self, mut content: &[u8]) -> Option<()> {
+    fn read_huffman(&mut self, mut content: &'a [u8]) -> Option<()> {
         while let Some((&first, rest)) = content.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>()?;
             let total = counts.iter().map(|&count| usize::from(count)).sum();
             let (symbols, after) = rest.split_at_checked(total)?;
             let number = usize::from(first & 15);
             match first >> 4 {
-                0 => *self.dc.get_mut(number)? = Some(Rc::new(Dc::new(counts, symbols)?)),
-                1 => *self.ac.get_mut(number)? = Some(Rc::new(Ac::new(counts, symbols)?)),
+                0 => *self.dc.get_mut(number)? = Some((counts, symbols)),
+                1 => *self.ac.get_mut(number)? = Some((counts, symbols)),
                 _ => return None,
             }
             content = after;

@@ -35,6 +35,7 @@ use super::{
     lambda::{FUNCTION, Invocation, Queue},
     url,
 };
+use crate::config::MEMORY_OF_A_CPU;
 
 /// Lambda's limit on the answer of a function.
 const MAX_ANSWER: usize = 6 * 1024 * 1024;
@@ -67,8 +68,10 @@ impl Function {
             ("AWS_ENDPOINT_URL_DYNAMODB", url(dynamodb)),
             ("AWS_LAMBDA_FUNCTION_NAME", FUNCTION.to_owned()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-            // One vCPU's worth, as in the cloud.
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769".to_owned()),
+            (
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                (config.cpus as u64 * MEMORY_OF_A_CPU).to_string(),
+            ),
             (
                 "AWS_LAMBDA_LOG_GROUP_NAME",
                 format!("/aws/lambda/{FUNCTION}"),

@@ -118,9 +118,11 @@ def build(revision: str) -> "Image":
     options = [f"--volume={host}:{inside}" for host, inside in volumes.items()]
     options += [f"--build-arg={name}={image}" for name, image in (stand_ins() | {"REVISION": revision}).items()]
     tag = "localhost/moth-classifier"
+    before = buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={tag}")
     buildah("bud", "--isolation", "chroot", *options, "--tag", tag, ROOT, stderr=sys.stderr)
-    # The image that had the tag before: each is a whole copy.
-    buildah("rmi", "--prune", "--force")
+    # What had the tag before: each is a whole copy.
+    if before and before != buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={tag}"):
+        buildah("rmi", before)
     return Image(tag)
 
 

@@ -40,13 +40,13 @@ impl Check<'_> {
                 ..
             } => {
                 self.plane(output)?;
-                let length = self.program.inputs.get(*input).map(|shape| length(shape));
-                let expected = Some(channels * output.height * output.width);
-                ensure(length == expected, "an input of another size")?;
                 ensure(
                     *channels <= output.blocks * output.lanes,
                     "an input of more channels",
-                )
+                )?;
+                let length = self.program.inputs.get(*input).map(|shape| length(shape));
+                let expected = Some(channels * output.height * output.width);
+                ensure(length == expected, "an input of another size")
             }
             Step::Convolution(step) => {
                 let (input, output) = (&step.input, &step.output);
@@ -69,9 +69,9 @@ impl Check<'_> {
                     input.lanes == BLOCK && output.lanes == BLOCK,
                     "planes of other lanes",
                 )?;
-                let [rows, columns] = step.tiles();
-                ensure(step.together > 0, "no tiles")?;
                 ensure(matches!(step.tile, 2 | 4), "tiles of another size")?;
+                ensure(step.together > 0, "no tiles")?;
+                let [rows, columns] = step.tiles();
                 // As if the tiles were whole, and windows lay on them.
                 let tiles = Plane {
                     height: rows,
@@ -144,13 +144,13 @@ impl Check<'_> {
                 output,
             } => {
                 self.plane(input)?;
-                let length = self.program.outputs.get(*output).map(|shape| length(shape));
-                let expected = Some(channels * input.height * input.width);
-                ensure(length == expected, "an output of another size")?;
                 ensure(
                     *channels <= input.blocks * input.lanes,
                     "an output of more channels",
-                )
+                )?;
+                let length = self.program.outputs.get(*output).map(|shape| length(shape));
+                let expected = Some(channels * input.height * input.width);
+                ensure(length == expected, "an output of another size")
             }
         }
     }
@@ -231,7 +231,10 @@ fn fits(input: &Plane, output: &Plane, window: &Window) -> Checked {
     let sizes = [window.kernel, window.stride, window.origin];
     ensure(
         sizes.as_flattened().iter().all(|&size| size < MOST)
-            && window.kernel.iter().all(|&size| size > 0),
+            && [window.kernel, window.stride]
+                .as_flattened()
+                .iter()
+                .all(|&size| size > 0),
         "a window out of all proportion",
     )?;
     let last = |axis: usize, outputs: usize| {

@@ -7,7 +7,8 @@
 //!    reads do not overlap the one it writes.
 //! 2. The items of a step write places of their own, and read none that another item of the step writes. So
 //!    threads may work on the items of one step at once.
-//! 3. All threads finish a step before one begins the next ([`Barrier`]).
+//! 3. All threads finish a step before one begins the next ([`Barrier`]). An item does not panic: the others would
+//!    wait for its thread.
 //! 4. Instructions are only used where [`Isa::is_here`] found them.
 
 #[cfg(target_arch = "x86_64")]

@@ -160,11 +160,33 @@ fn a_program_that_reaches_too_far_is_refused() {
         (|step| step.output.blocks += 1000, "outside the arena"),
         (|step| step.input.lanes = 0, "an empty plane"),
     ];
+    let changes = changes.into_iter().chain([(
+        (|step| step.window.stride = [0, 0]) as Change,
+        "out of all proportion",
+    )]);
     for (change, reason) in changes {
         let said = refused(&|program| {
             let mut step = convolution(&mut program.steps[1]);
             change(&mut step);
             program.steps[1] = Step::Convolution(step);
+        });
+        assert!(said.contains(reason), "{said}");
+    }
+    type Tiled = fn(&mut moth_engine::program::Winograd);
+    let changes: [(Tiled, &str); 5] = [
+        (|step| step.tile = 0, "tiles of another size"),
+        (|step| step.tile = 3, "tiles of another size"),
+        (|step| step.together = 0, "no tiles"),
+        (|step| step.origin[0] += 1, "beyond its plane"),
+        (|step| step.weights += 1 << 40, "weights that are not there"),
+    ];
+    for (change, reason) in changes {
+        let said = refused(&|program| {
+            let step = program.steps.iter_mut().find_map(|step| match step {
+                Step::Winograd(step) => Some(step),
+                _ => None,
+            });
+            change(step.expect("one of the model's layers"));
         });
         assert!(said.contains(reason), "{said}");
     }
