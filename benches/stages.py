@@ -51,7 +51,7 @@ def main() -> None:
     images = [line for line in lines if line.get("message") == "image"]
     assert len(images) == arguments.photos and all(line["outcome"] == "recorded" for line in images)
     sums = {stage: sum(line[stage] for line in images) for stage in STAGES}
-    print(f"{len(images)} photos, one CPU as at 1,769 MB")
+    print(f"{len(images)} photos, {os.cpu_count()} CPUs")
     print(f"{'':16}{'median ms':>10}{'share':>8}")
     for stage, name in STAGES.items():
         median = statistics.median(line[stage] for line in images)

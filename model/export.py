@@ -296,10 +296,15 @@ def report(out: Path, manifest: Manifest, size: int, checked: int, difference: f
     if size > HOSTING_LIMIT:
         print(f"{'note':12}over 100 MB: GitHub refuses such a file, keep it in Git LFS or outside the repository")
     root = Path(__file__).resolve().parent.parent
-    setting = "" if out.resolve() == root / "model" else f"MODEL_DIR={shlex.quote(str(out.resolve()))} "
+    is_shipped = out.resolve() == root / "model"
+    setting = "" if is_shipped else f"MODEL_DIR={shlex.quote(str(out.resolve()))} "
     print("\nnext:")
-    print(f"  {setting}cargo run --release --locked -- classify PHOTO")
-    print(f"  python {shlex.quote(os.path.relpath(root / 'tests' / 'golden.py'))} SAVED_MODEL && cargo test --locked")
+    for command in ("classify PHOTO", "compile", "classify --self-test"):
+        print(f"  {setting}cargo run --release --locked -- {command}")
+    # It writes what the tests hold the shipped model to.
+    if is_shipped:
+        golden = shlex.quote(os.path.relpath(root / "tests" / "golden.py"))
+        print(f"  python {golden} SAVED_MODEL && cargo test --locked")
 
 
 if __name__ == "__main__":

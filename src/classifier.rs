@@ -76,7 +76,9 @@ pub enum ModelError {
         source: io::Error,
     },
     /// The ONNX file is not the one the manifest was written for.
-    #[error("{path} has SHA-256 {actual}, the manifest says {expected}: run model/export.py again")]
+    #[error(
+        "{path} has SHA-256 {actual}, the manifest says {expected}: copy both again, or run model/export.py again"
+    )]
     Hash {
         /// Path of the ONNX file.
         path: PathBuf,

@@ -16,7 +16,8 @@ use crate::config::Config;
 
 /// Classifies photos and counts them.
 ///
-/// Configured by environment variables: MODEL_DIR, TIME_ZONE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS.
+/// Configured by environment variables: MODEL_DIR, TIME_ZONE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS,
+/// MAX_CPU_ISA, RUST_LOG.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
