@@ -142,6 +142,8 @@ fn a_program_that_reaches_too_far_is_refused() {
     };
     assert!(refused(&|program| program.arena -= 16).contains("outside the arena"));
     assert!(refused(&|program| program.weights += 1).contains("not all there"));
+    let more = refused(&|program| program.outputs.push(vec![1 << 40, 1 << 40]));
+    assert!(more.contains("out of all proportion"));
     type Change = fn(&mut moth_engine::program::Convolution);
     let changes: [(Change, &str); 6] = [
         (|step| step.window.kernel[0] += 1, "beyond its plane"),
