@@ -72,7 +72,7 @@ impl Bucket {
                 // The SDK does not retry a body that breaks off.
                 Ok(Err(source)) => source,
                 Err(error) if aws::is_transient(&error) => error.into(),
-                Err(error) => return Err(refusal(object, error)),
+                Err(error) => return Err(refusal(error)),
             };
             backoff.pause(source).await?;
         }
@@ -131,13 +131,12 @@ impl Bucket {
 
 /// Which refusals are facts about the object. A missing bucket or a missing permission is not: it is
 /// ours to mend.
-fn refusal(object: &ObjectVersion, error: SdkError<GetObjectError>) -> Error {
+fn refusal(error: SdkError<GetObjectError>) -> Error {
     match error.code() {
         // The last is how S3 answers a read of a delete marker by its version id.
         Some("NoSuchKey" | "NoSuchVersion" | "MethodNotAllowed") => Rejection::Gone.into(),
         Some("InvalidObjectState") => Rejection::Archived.into(),
         _ => Error::Read {
-            object: object.clone(),
             source: error.into(),
         },
     }

@@ -6,8 +6,6 @@
 
 use image::ImageFormat;
 
-use crate::object::ObjectVersion;
-
 /// An error of a client, with its own sources.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -97,11 +95,9 @@ pub enum Error {
     /// The object itself is at fault; the one permanent error.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// S3 did not hand out the object.
-    #[error("cannot read {object}")]
+    /// S3 did not hand out the object. Whoever reports an error names the object.
+    #[error("cannot read the object")]
     Read {
-        /// What was to be read.
-        object: ObjectVersion,
         /// What the client said.
         source: Source,
     },

@@ -55,7 +55,7 @@ use crate::{
     retry::{Backoff, Deadline},
 };
 use item::Item;
-pub use item::{CLASS_PREDICTION_ID, LEDGER_KEY, PREDICTION_DATE};
+pub use item::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE};
 
 /// The most predictions of one transaction: an object's item and a record each, and the counter, make
 /// 99 of the 100 items that DynamoDB takes.

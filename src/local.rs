@@ -6,6 +6,7 @@
 
 mod dynamodb;
 pub mod lambda;
+mod log;
 pub mod s3;
 mod sandbox;
 
@@ -196,7 +197,7 @@ impl Local {
             is_true(&stopped),
         )));
         let tables = clients(endpoints).1;
-        dynamodb::create_tables(&tables, &settings.config)
+        dynamodb::prepare_tables(&tables, &settings.config)
             .await
             .map_err(|reason| LocalError::Tables {
                 folder: folder.clone(),
@@ -220,14 +221,18 @@ impl Local {
         let (failed, failure) = mpsc::channel(1);
         let (lambda, queue) = Lambda::new();
         let processes = Processes::default();
-        let function = sandbox::Function::new(&settings, endpoints, processes.clone());
+        let log = log::Log::open(&folder).map_err(|source| LocalError::Folder {
+            folder: folder.clone(),
+            source,
+        })?;
+        let function = sandbox::Function::new(&settings, endpoints, processes.clone(), log);
         let function = Arc::new(function);
         for _ in 0..settings.concurrency {
             let sandbox = sandbox::run(
                 Arc::clone(&function),
                 queue.clone(),
                 failed.clone(),
-                is_true(&stopped),
+                stopped.clone(),
             );
             tasks.push(tokio::spawn(sandbox));
         }
@@ -239,8 +244,14 @@ impl Local {
 
         let (delivered, deliveries) = mpsc::unbounded_channel();
         let asynchronous = lambda.clone();
+        let end = is_true(&stopped);
         tasks.push(tokio::spawn(async move {
-            while let Some(s3::Notification { id, event }) = notifications.recv().await {
+            tokio::pin!(end);
+            // The channel never closes by itself: the store that each delivery needs holds its sender.
+            while let Some(s3::Notification { id, event }) = tokio::select! {
+                notification = notifications.recv() => notification,
+                () = &mut end => None,
+            } {
                 if !settings.notify {
                     continue;
                 }
@@ -294,7 +305,6 @@ impl Local {
         self.lambda.close();
         let _ = self.stop.send(true);
         for task in self.tasks {
-            // The task that waits for notifications has nothing to finish.
             let grace = Duration::from_secs(2);
             let abort = task.abort_handle();
             if tokio::time::timeout(grace, task).await.is_err() {

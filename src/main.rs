@@ -3,7 +3,7 @@
 use std::{env, panic, process::ExitCode};
 
 use moth_classifier::{cli, error::chain, handler, logging};
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     if env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
@@ -19,8 +19,11 @@ fn function() -> ExitCode {
         .json()
         .flatten_event(true)
         .with_span_list(false);
+    // The handler logs each failure as it reports it; the runtime would log the same once more, as Debug text.
+    let levels =
+        logging::levels("info").with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     tracing_subscriber::registry()
-        .with(logging::levels("info"))
+        .with(levels)
         .with(lines)
         .init();
     // A panic is one line of the log, like everything else. What a decoder panics at is rejected.

@@ -60,8 +60,11 @@ struct Gathered {
 impl Metrics {
     /// An image has its outcome. `today` is the day in TIME_ZONE, `YYYY-MM-DD`.
     pub fn ended(&self, report: &Report, timings: &Timings, today: &str) {
+        let Some(name) = name(report.outcome) else {
+            return;
+        };
         let mut gathered = self.lock();
-        *gathered.outcomes.entry(name(report.outcome)).or_default() += 1;
+        *gathered.outcomes.entry(name).or_default() += 1;
         for (step, duration) in [
             ("Fetch", timings.fetch),
             ("Decode", timings.decode),
@@ -88,11 +91,7 @@ impl Metrics {
 
     /// An object did not get its outcome.
     pub fn failed(&self) {
-        *self
-            .lock()
-            .outcomes
-            .entry(name(Outcome::Failed))
-            .or_default() += 1;
+        *self.lock().outcomes.entry(FAILED).or_default() += 1;
     }
 
     /// So many attempts at a commit lost to another writer.
@@ -127,12 +126,19 @@ impl Metrics {
     }
 }
 
-fn name(outcome: Outcome) -> &'static str {
+const RECORDED: &str = "Recorded";
+const REJECTED: &str = "Rejected";
+const DUPLICATE: &str = "Duplicate";
+const FAILED: &str = "Failed";
+
+/// The metric that counts this outcome. A folder marker is no photo: no metric counts it.
+fn name(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Recorded => "Recorded",
-        Outcome::Rejected => "Rejected",
-        Outcome::Duplicate => "Duplicate",
-        Outcome::Failed => "Failed",
+        Outcome::Recorded => Some(RECORDED),
+        Outcome::Rejected => Some(REJECTED),
+        Outcome::Duplicate => Some(DUPLICATE),
+        Outcome::Failed => Some(FAILED),
+        Outcome::Folder => None,
     }
 }
 
@@ -142,18 +148,12 @@ fn lines(function: &str, version: &str, gathered: &Gathered, now: DateTime<Utc>)
     let mut whole = Line::new(function, now, None);
     // While two versions share the events, this tells whether the new one rejects what the old one takes.
     let mut of_version = Line::new(function, now, Some(("FunctionVersion", version)));
-    for outcome in [
-        Outcome::Recorded,
-        Outcome::Rejected,
-        Outcome::Duplicate,
-        Outcome::Failed,
-    ] {
-        let count = gathered.outcomes.get(name(outcome)).copied();
-        let count = json!(count.unwrap_or_default());
-        if let Outcome::Recorded | Outcome::Rejected = outcome {
-            of_version.metric(name(outcome), "Count", count.clone());
+    for name in [RECORDED, REJECTED, DUPLICATE, FAILED] {
+        let count = json!(gathered.outcomes.get(name).copied().unwrap_or_default());
+        if let RECORDED | REJECTED = name {
+            of_version.metric(name, "Count", count.clone());
         }
-        whole.metric(name(outcome), "Count", count);
+        whole.metric(name, "Count", count);
     }
     whole.metric("Conflicts", "Count", json!(gathered.conflicts));
     whole.metric("ColdStart", "Count", json!(u8::from(!gathered.is_warm)));
@@ -163,7 +163,7 @@ fn lines(function: &str, version: &str, gathered: &Gathered, now: DateTime<Utc>)
         whole.metric(step, "Milliseconds", json!(values));
     }
     let mut lines = vec![whole.finish()];
-    if ["Recorded", "Rejected"]
+    if [RECORDED, REJECTED]
         .iter()
         .any(|name| gathered.outcomes.contains_key(name))
     {

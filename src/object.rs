@@ -110,6 +110,12 @@ impl ObjectVersion {
         }
     }
 
+    /// Whether this is a folder marker and no photo: an object of 0 `bytes` whose key ends in `/`, as the
+    /// S3 console's "Create folder" and s3fs make it.
+    pub fn is_folder_marker(&self, bytes: u64) -> bool {
+        bytes == 0 && self.key.ends_with('/')
+    }
+
     /// Virtual-hosted URL of this version, percent-encoded.
     pub fn url(&self, region: &str) -> String {
         let Self {

@@ -15,6 +15,8 @@ pub enum Outcome {
     Rejected,
     /// Recorded or rejected before.
     Duplicate,
+    /// A folder marker: no photo, so it is neither recorded nor rejected.
+    Folder,
     /// No outcome yet. The function never answers this: it fails, and Lambda sends the event again.
     /// `local` shows it of an object that it gave up on.
     Failed,
@@ -27,6 +29,7 @@ impl Outcome {
             Outcome::Recorded => "recorded",
             Outcome::Rejected => "rejected",
             Outcome::Duplicate => "duplicate",
+            Outcome::Folder => "folder",
             Outcome::Failed => "failed",
         }
     }
@@ -109,10 +112,19 @@ impl Report {
         }
     }
 
+    /// `object` is a folder marker.
+    pub fn folder(object: &ObjectVersion) -> Self {
+        Self::new(object, Outcome::Folder)
+    }
+
     /// The same object once more in one invocation.
     pub fn again(&self) -> Self {
+        let outcome = match self.outcome {
+            Outcome::Folder => Outcome::Folder,
+            _ => Outcome::Duplicate,
+        };
         Self {
-            outcome: Outcome::Duplicate,
+            outcome,
             probability: None,
             ..self.clone()
         }

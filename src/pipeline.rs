@@ -198,6 +198,11 @@ impl Pipeline {
         };
         timings.fetch = Some(started.elapsed());
         let object = object.as_read(fetched.version.as_ref());
+        if let Ok(bytes) = &fetched.body
+            && object.is_folder_marker(bytes.len() as u64)
+        {
+            return Ok(Step::Ended(Report::folder(&object)));
+        }
         let id = object.id(fetched.content());
         if announced(created).is_none()
             && let Some(entry) = self.ledger.lookup(&[id], deadline).await?.remove(&id)

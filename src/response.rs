@@ -77,6 +77,10 @@ impl TaskResult {
     pub fn ended(task_id: String, report: &Report) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (result_code, result_string) = match (&report.class_name, report.count) {
+            _ if report.outcome == Outcome::Folder => (
+                ResultCode::Succeeded,
+                "a folder marker, not a photo: nothing to do".to_owned(),
+            ),
             (Some(class), Some(count)) => {
                 let word = match report.outcome {
                     Outcome::Duplicate => "already recorded",

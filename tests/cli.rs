@@ -12,6 +12,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -309,6 +310,24 @@ fn local_keeps_what_it_is_told_to_keep() {
 }
 
 #[test]
+fn the_log_begins_anew_when_it_is_full() {
+    let data = tempfile::tempdir().unwrap();
+    let log = |name| data.path().join(name);
+    let full = "a line of an earlier run\n".repeat(10 * 1024 * 1024 / 25);
+    fs::write(log("function.log"), &full).unwrap();
+    let folder = data.path().to_str().unwrap();
+    let output = run(&["local", "--data", folder, "test_images/good/aaw.jpg"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        fs::read_to_string(log("function.log.1"))
+            .unwrap()
+            .starts_with(&full)
+    );
+    let new = fs::read_to_string(log("function.log")).unwrap();
+    assert!(new.contains("aaw.jpg") && new.len() < 10_000, "{new}");
+}
+
+#[test]
 fn serve_runs_until_it_is_interrupted() {
     let mut served = Command::new(BINARY)
         .args([
@@ -347,7 +366,10 @@ fn serve_runs_until_it_is_interrupted() {
         .args(["-INT", &served.id().to_string()])
         .status();
     assert!(interrupt.unwrap().success());
+    let interrupted = Instant::now();
     assert!(served.wait().unwrap().success());
+    // It takes 0.05 s; what waited for something that never ends took 2 s.
+    assert!(interrupted.elapsed() < Duration::from_secs(1));
     // Nothing of it is left.
     TcpListener::bind("127.0.0.1:19400").unwrap();
     let mut said = String::new();

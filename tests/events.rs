@@ -136,13 +136,9 @@ async fn a_queue_gets_back_just_the_messages_that_failed() {
     let failed = ["unknown", "half", "text"].map(|id| json!({"itemIdentifier": id}));
     assert_eq!(answer, json!({"batchItemFailures": failed}));
     assert_eq!(stack.records().await.len(), 1);
-    let reasons: Vec<Value> = stack
-        .log()
-        .into_iter()
-        .filter(|line| line["message"] == "failed")
-        .collect();
+    let log = stack.stop_and_read_log().await.into_iter();
+    let reasons: Vec<Value> = log.filter(|line| line["message"] == "failed").collect();
     assert_eq!(reasons.len(), 3, "{reasons:?}");
-    stack.stop().await;
 }
 
 #[tokio::test]

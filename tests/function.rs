@@ -7,6 +7,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_dynamodb::types::{
+    AttributeValue, DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate,
+};
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use chrono::{DateTime, NaiveTime};
 use chrono_tz::Africa::Lagos;
@@ -255,6 +258,108 @@ async fn a_suspended_bucket_has_null_versions() {
 }
 
 #[tokio::test]
+async fn a_folder_marker_is_no_photo() {
+    let mut stack = Stack::start(&[]).await;
+    let (version, delivery) = stack.put("farm 1/", Vec::new()).await;
+    let answer = delivery.answer.unwrap();
+    assert_eq!(outcome(&answer)["outcome"], "folder");
+    assert_eq!(outcome(&answer)["key"], "farm 1/");
+    let job = json!({
+        "invocationSchemaVersion": "2.0",
+        "invocationId": "i",
+        "tasks": [{"taskId": "t", "s3Key": "farm+1/", "s3VersionId": version, "s3Bucket": BUCKET}],
+    });
+    let answer = stack.invoke(&job).await.unwrap();
+    assert_eq!(answer["results"][0]["resultCode"], "Succeeded");
+    let said = answer["results"][0]["resultString"].as_str().unwrap();
+    assert!(said.contains("folder marker"), "{said}");
+    assert!(stack.records().await.is_empty());
+    assert!(stack.ledger("").await.is_empty());
+
+    // Neither an empty photo nor a photo under such a key is a marker.
+    let (_, delivery) = stack.put("farm 1/empty.jpg", Vec::new()).await;
+    assert_eq!(outcome(&delivery.answer.unwrap())["outcome"], "rejected");
+    let (_, delivery) = stack.put("farm 2/", moth()).await;
+    assert_eq!(outcome(&delivery.answer.unwrap())["outcome"], "recorded");
+
+    let lines = stack.stop_and_read_log().await;
+    let metrics: Vec<_> = lines
+        .iter()
+        .filter(|line| line.get("ColdStart").is_some())
+        .map(|line| [&line["Recorded"], &line["Rejected"], &line["Failed"]])
+        .collect();
+    let all = [[0, 0, 0], [0, 0, 0], [0, 1, 0], [1, 0, 0]].map(|line| line.map(Value::from));
+    assert_eq!(json!(metrics), json!(all));
+}
+
+#[tokio::test]
+async fn a_failure_is_logged_once_and_names_its_object_once() {
+    let stack = Stack::start(&[]).await;
+    let lost = event(&[("no-such-bucket", "lost.jpg", None)]);
+    let error = stack.invoke(&lost).await.unwrap_err();
+    let named = |text: &str| text.matches("lost.jpg").count();
+    assert_eq!(named(error["errorMessage"].as_str().unwrap()), 1, "{error}");
+    let lines = stack.stop_and_read_log().await;
+    let errors: Vec<_> = lines
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(named(&errors[0].to_string()), 1, "{errors:?}");
+}
+
+#[tokio::test]
+async fn tables_of_an_older_version_get_the_indexes_that_they_lack() {
+    // An older version made no index; an upgrade that was cut short made the first alone.
+    for lacking in [&["ByNight", "ToReview"][..], &["ToReview"]] {
+        let stack = Stack::start(&[]).await;
+        for name in lacking {
+            let delete = DeleteGlobalSecondaryIndexAction::builder().index_name(*name);
+            let delete = GlobalSecondaryIndexUpdate::builder().delete(delete.build().unwrap());
+            let update = stack.dynamodb.update_table().table_name("predictions");
+            let update = update.global_secondary_index_updates(delete.build());
+            update.send().await.unwrap();
+        }
+        let mut put = stack.dynamodb.put_item().table_name("predictions");
+        for (name, value) in [
+            ("PredictionDate", "2026-11-20"),
+            ("ClassPredictionID", "FAW-1"),
+            ("Night", "2026-11-19"),
+            ("NightKey", "2026-11-19T23:00:00Z#1"),
+            ("ReviewQueue", "FAW"),
+            ("ReviewRank", "0.512#1"),
+        ] {
+            put = put.item(name, AttributeValue::S(value.into()));
+        }
+        put.send().await.unwrap();
+
+        let folder = Some(stack.stop().await);
+        let options = Options {
+            folder,
+            ..Options::default()
+        };
+        let mut stack = Stack::with(options).await;
+        for (index, key, value) in [
+            ("ByNight", "Night", "2026-11-19"),
+            ("ToReview", "ReviewQueue", "FAW"),
+        ] {
+            let query = stack.dynamodb.query().table_name("predictions");
+            let found = query
+                .index_name(index)
+                .key_condition_expression(format!("{key} = :value"))
+                .expression_attribute_values(":value", AttributeValue::S(value.into()))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(found.count(), 1, "{index}");
+        }
+        let (_, delivery) = stack.put("moth.jpg", moth()).await;
+        assert_eq!(outcome(&delivery.answer.unwrap())["outcome"], "recorded");
+        stack.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn one_bad_record_takes_no_good_one_with_it() {
     let mut stack = Stack::start(&[("MAX_IMAGE_BYTES", "1_000_000")]).await;
     let (good, _) = stack.put("good.jpg", moth()).await;
@@ -409,7 +514,7 @@ async fn metrics_are_embedded_in_the_log() {
     for _ in 0..2 {
         stack.invoke(&queue_event(&messages)).await.unwrap();
     }
-    let lines = stack.log();
+    let lines = stack.stop_and_read_log().await;
     let lines = lines.iter().filter(|line| line.get("_aws").is_some());
     let lines: Vec<_> = lines.map(embedded_metrics).collect();
     let dimensions: Vec<_> = lines.iter().map(|(of, _)| of.join("/")).collect();
@@ -450,5 +555,4 @@ async fn metrics_are_embedded_in_the_log() {
         assert_eq!(lines[0].1[step].as_array().unwrap().len(), values, "{step}");
         assert!(!lines[5].1.contains_key(step));
     }
-    stack.stop().await;
 }

@@ -20,6 +20,31 @@ pub const PREDICTION_DATE: &str = "PredictionDate";
 /// Sort key of the predictions.
 pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
 
+/// A global secondary index of the predictions. It is sparse: a record without its keys is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    /// Its partition key.
+    pub partition_key: &'static str,
+    /// Its sort key.
+    pub sort_key: &'static str,
+}
+
+/// The indexes of the predictions, in the order in which a deployment adds them.
+pub const INDEXES: [Index; 2] = [
+    Index {
+        name: "ByNight",
+        partition_key: "Night",
+        sort_key: "NightKey",
+    },
+    Index {
+        name: "ToReview",
+        partition_key: "ReviewQueue",
+        sort_key: "ReviewRank",
+    },
+];
+
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 pub(super) fn object_key(id: Uuid) -> String {

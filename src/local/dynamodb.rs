@@ -1,11 +1,15 @@
 //! The embedded DynamoDB, with the two tables.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use aws_sdk_dynamodb::{
     Client,
     error::DisplayErrorContext,
-    types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
+    types::{
+        AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction,
+        GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
+        ScalarAttributeType,
+    },
 };
 use dynoxide::{Database, server};
 use tokio::net::TcpListener;
@@ -13,7 +17,7 @@ use tokio::net::TcpListener;
 use super::LocalError;
 use crate::{
     config::Config,
-    ledger::{CLASS_PREDICTION_ID, LEDGER_KEY, PREDICTION_DATE},
+    ledger::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE},
 };
 
 /// Opens the tables kept in `folder`.
@@ -40,14 +44,16 @@ pub(super) async fn serve(
     }
 }
 
-/// Makes the tables that `config` names, where they are missing.
-pub(super) async fn create_tables(client: &Client, config: &Config) -> Result<(), String> {
+/// Makes the tables that `config` names where they are missing, and adds the indexes that tables of an older
+/// version lack.
+pub(super) async fn prepare_tables(client: &Client, config: &Config) -> Result<(), String> {
     let predictions = [
         (PREDICTION_DATE, KeyType::Hash),
         (CLASS_PREDICTION_ID, KeyType::Range),
     ];
     create_table(client, &config.predictions_table, &predictions).await?;
-    create_table(client, &config.ledger_table, &[(LEDGER_KEY, KeyType::Hash)]).await
+    create_table(client, &config.ledger_table, &[(LEDGER_KEY, KeyType::Hash)]).await?;
+    add_indexes(client, &config.predictions_table).await
 }
 
 async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), String> {
@@ -56,17 +62,9 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest);
     for (attribute, kind) in keys {
-        let definition = AttributeDefinition::builder()
-            .attribute_name(*attribute)
-            .attribute_type(ScalarAttributeType::S)
-            .build();
-        let element = KeySchemaElement::builder()
-            .attribute_name(*attribute)
-            .key_type(kind.clone())
-            .build();
         request = request
-            .attribute_definitions(definition.map_err(|error| error.to_string())?)
-            .key_schema(element.map_err(|error| error.to_string())?);
+            .attribute_definitions(definition(attribute)?)
+            .key_schema(element(attribute, kind.clone())?);
     }
     match request.send().await {
         Ok(_) => Ok(()),
@@ -79,4 +77,65 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
         }
         Err(error) => Err(DisplayErrorContext(error).to_string()),
     }
+}
+
+/// Adds what is missing of [`INDEXES`], one index in one update, as DynamoDB takes them. The records that are
+/// there are in an index once the update is answered.
+async fn add_indexes(client: &Client, table: &str) -> Result<(), String> {
+    let described = client.describe_table().table_name(table).send().await;
+    let described = described.map_err(|error| DisplayErrorContext(error).to_string())?;
+    let description = described.table.ok_or("DescribeTable described no table")?;
+    let there: HashSet<&str> = description
+        .global_secondary_indexes()
+        .iter()
+        .filter_map(|index| index.index_name())
+        .collect();
+    for index in INDEXES {
+        if there.contains(index.name) {
+            continue;
+        }
+        client
+            .update_table()
+            .table_name(table)
+            .attribute_definitions(definition(PREDICTION_DATE)?)
+            .attribute_definitions(definition(CLASS_PREDICTION_ID)?)
+            .attribute_definitions(definition(index.partition_key)?)
+            .attribute_definitions(definition(index.sort_key)?)
+            .global_secondary_index_updates(creation(index)?)
+            .send()
+            .await
+            .map_err(|error| DisplayErrorContext(error).to_string())?;
+    }
+    Ok(())
+}
+
+fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, String> {
+    let all = Projection::builder()
+        .projection_type(ProjectionType::All)
+        .build();
+    let create = CreateGlobalSecondaryIndexAction::builder()
+        .index_name(index.name)
+        .key_schema(element(index.partition_key, KeyType::Hash)?)
+        .key_schema(element(index.sort_key, KeyType::Range)?)
+        .projection(all)
+        .build()
+        .map_err(|error| error.to_string())?;
+    Ok(GlobalSecondaryIndexUpdate::builder().create(create).build())
+}
+
+/// Every key is a string.
+fn definition(attribute: &str) -> Result<AttributeDefinition, String> {
+    AttributeDefinition::builder()
+        .attribute_name(attribute)
+        .attribute_type(ScalarAttributeType::S)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn element(attribute: &str, kind: KeyType) -> Result<KeySchemaElement, String> {
+    KeySchemaElement::builder()
+        .attribute_name(attribute)
+        .key_type(kind)
+        .build()
+        .map_err(|error| error.to_string())
 }

@@ -3,7 +3,6 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
-    fs::{File, OpenOptions},
     io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -31,8 +30,9 @@ use tokio::{
 };
 
 use super::{
-    Between, CREDENTIALS, Endpoints, LocalError, Processes, REGION, Settings,
+    Between, CREDENTIALS, Endpoints, LocalError, Processes, REGION, Settings, is_true,
     lambda::{FUNCTION, Invocation, Queue},
+    log::{Copying, Log},
     url,
 };
 use crate::config::MEMORY_OF_A_CPU;
@@ -47,14 +47,19 @@ pub(super) struct Function {
     bootstrap: PathBuf,
     environment: Vec<(&'static str, String)>,
     model_dir: PathBuf,
-    log: PathBuf,
+    log: Log,
     timeout: Duration,
     processes: Processes,
 }
 
 impl Function {
-    /// `processes` is kept as the ids of those that run.
-    pub(super) fn new(settings: &Settings, endpoints: Endpoints, processes: Processes) -> Self {
+    /// `processes` is kept as the ids of those that run; what they write goes to `log`.
+    pub(super) fn new(
+        settings: &Settings,
+        endpoints: Endpoints,
+        processes: Processes,
+        log: Log,
+    ) -> Self {
         let config = &settings.config;
         let Between { s3, dynamodb } = settings.between.unwrap_or(Between {
             s3: endpoints.s3,
@@ -88,7 +93,7 @@ impl Function {
             bootstrap: settings.bootstrap.clone(),
             environment,
             model_dir: config.model_dir.clone(),
-            log: settings.folder.join("function.log"),
+            log,
             timeout: settings.timeout,
             processes,
         }
@@ -97,10 +102,6 @@ impl Function {
     /// Starts the process with the environment that Lambda gives it, and no more of ours than what
     /// helps to find a fault.
     fn start(&self, runtime_api: String) -> io::Result<Child> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
         let ours = [
             "PATH",
             "RUST_BACKTRACE",
@@ -118,8 +119,8 @@ impl Function {
             .env("MODEL_DIR", &self.model_dir)
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             // A terminal's Ctrl-C is for us: we end the function ourselves.
             .process_group(0)
             .kill_on_drop(true)
@@ -127,48 +128,41 @@ impl Function {
     }
 
     fn failure(&self, reason: String) -> LocalError {
-        let last = File::open(&self.log).and_then(io::read_to_string).ok();
-        let last = last.as_deref().and_then(|log| log.lines().last());
-        let line = last.and_then(|line| serde_json::from_str::<Value>(line).ok());
-        let said = line
-            .as_ref()
-            .and_then(|line| line["reason"].as_str())
-            .or(last);
+        let last = self.log.last_line();
+        let line = last.as_deref().map(serde_json::from_str::<Value>);
+        let said = match line {
+            Some(Ok(line)) => line["reason"].as_str().map(ToOwned::to_owned),
+            _ => None,
+        };
         LocalError::Function {
-            reason: said.map_or(reason, ToOwned::to_owned),
-            log: self.log.clone(),
+            reason: said.or(last).unwrap_or(reason),
+            log: self.log.path().to_owned(),
         }
     }
 }
 
-/// Runs processes of the function, one after the other, until `stop` ends.
+/// How the answer names the end of a process that [`run`] ended.
+const SHUT_DOWN: &str = "the sandbox is shut down";
+
+/// Runs processes of the function, one after the other, until `stopped` is true.
 pub(super) async fn run(
     function: Arc<Function>,
     queue: Queue,
     failed: mpsc::Sender<LocalError>,
-    stop: impl Future<Output = ()>,
+    stopped: watch::Receiver<bool>,
 ) {
-    tokio::pin!(stop);
     let mut starts = 0;
-    loop {
+    while !*stopped.borrow() {
         let process = Process::new(queue.clone(), function.timeout);
-        tokio::select! {
-            ended = process.run(&function) => {
-                let ended = match ended {
-                    Ok(ended) => ended,
-                    Err(error) => format!("cannot start {}: {error}", function.bootstrap.display()),
-                };
-                process.close(&ended);
-                starts = if process.is_ready() { 0 } else { starts + 1 };
-                if starts == MAX_STARTS {
-                    let _ = failed.try_send(function.failure(ended));
-                    return;
-                }
-            }
-            () = &mut stop => {
-                process.close("the sandbox is shut down");
-                return;
-            }
+        let ended = match process.run(&function, &stopped).await {
+            Ok(ended) => ended,
+            Err(error) => format!("cannot start {}: {error}", function.bootstrap.display()),
+        };
+        process.close(&ended);
+        starts = if process.is_ready() { 0 } else { starts + 1 };
+        if starts == MAX_STARTS {
+            let _ = failed.try_send(function.failure(ended));
+            return;
         }
     }
 }
@@ -204,10 +198,22 @@ impl Process {
         }))
     }
 
-    /// Starts the process and waits for its end, of its own or by a timeout. Says how it ended.
-    async fn run(&self, function: &Function) -> io::Result<String> {
+    /// Starts the process and waits for its end: of its own, by a timeout, or because the services stop.
+    /// Says how it ended.
+    async fn run(
+        &self,
+        function: &Function,
+        stopped: &watch::Receiver<bool>,
+    ) -> io::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut child = function.start(listener.local_addr()?.to_string())?;
+        let mut copying = Copying::new();
+        if let Some(output) = child.stdout.take() {
+            copying.add(&function.log, output);
+        }
+        if let Some(output) = child.stderr.take() {
+            copying.add(&function.log, output);
+        }
         let serve = axum::serve(listener, self.clone().router());
         let serve = tokio::spawn(serve.into_future());
         let id = child.id();
@@ -218,7 +224,12 @@ impl Process {
                 child.kill().await?;
                 format!("task timed out after {} seconds", self.0.timeout.as_secs())
             }
+            () = is_true(stopped) => {
+                child.kill().await?;
+                SHUT_DOWN.to_owned()
+            }
         };
+        copying.finish().await;
         function
             .processes
             .lock()

@@ -176,9 +176,10 @@ impl Stack {
         self.folder
     }
 
-    /// The lines of the function's log.
-    pub fn log(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(self.folder.path().join("function.log")).unwrap();
+    /// Stops everything and gives the lines of the function's log, which is complete only then.
+    pub async fn stop_and_read_log(self) -> Vec<Value> {
+        let folder = self.stop().await;
+        let log = std::fs::read_to_string(folder.path().join("function.log")).unwrap();
         let lines = log.lines();
         lines
             .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))

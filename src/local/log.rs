@@ -1,0 +1,150 @@
+//! The function's log, bounded: `function.log`, and `function.log.1` with the lines before it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    task::JoinSet,
+};
+
+/// Where a file of the log ends and the next begins: about 6,000 photos.
+const MAX_BYTES: u64 = 10 * 1024 * 1024;
+/// How long the end of a dead process's output is waited for: a process that it started may hold the pipe open.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The log, open for appending. Clones write to the same files.
+#[derive(Clone)]
+pub(super) struct Log(Arc<Shared>);
+
+struct Shared {
+    path: PathBuf,
+    max_bytes: u64,
+    file: Mutex<Current>,
+}
+
+struct Current {
+    file: File,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens the log in `folder`, behind what an earlier run wrote.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        Self::with_limit(folder, MAX_BYTES)
+    }
+
+    fn with_limit(folder: &Path, max_bytes: u64) -> io::Result<Self> {
+        let path = folder.join("function.log");
+        let file = Mutex::new(Current::open(&path)?);
+        Ok(Self(Arc::new(Shared {
+            path,
+            max_bytes,
+            file,
+        })))
+    }
+
+    /// Where the newest lines are.
+    pub(super) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Appends one line, with its line feed.
+    fn append(&self, line: &[u8]) -> io::Result<()> {
+        let mut current = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = line.len() as u64;
+        if current.bytes > 0 && current.bytes + length > self.0.max_bytes {
+            fs::rename(&self.0.path, self.0.path.with_extension("log.1"))?;
+            *current = Current::open(&self.0.path)?;
+        }
+        current.file.write_all(line)?;
+        current.bytes += length;
+        Ok(())
+    }
+
+    /// The last line, if there is one and it can be read.
+    pub(super) fn last_line(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.0.path).ok()?;
+        text.lines().last().map(ToOwned::to_owned)
+    }
+}
+
+impl Current {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { file, bytes })
+    }
+}
+
+/// The copying of one process's output into the log.
+pub(super) struct Copying(JoinSet<()>);
+
+impl Copying {
+    pub(super) fn new() -> Self {
+        Self(JoinSet::new())
+    }
+
+    /// Copies every line of `output` into `log`, as it comes.
+    pub(super) fn add(&mut self, log: &Log, output: impl AsyncRead + Unpin + Send + 'static) {
+        let log = log.clone();
+        self.0.spawn(async move {
+            if let Err(error) = copy(&log, output).await {
+                let path = log.path().display();
+                tracing::error!(%error, "the function's log {path} cannot be written: lines are lost");
+            }
+        });
+    }
+
+    /// Waits until all that the process wrote before it ended is in the log.
+    pub(super) async fn finish(mut self) {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        // What is late is given up: the tasks end with this.
+        let _ = tokio::time::timeout(DRAIN, all).await;
+    }
+}
+
+async fn copy(log: &Log, output: impl AsyncRead + Unpin) -> io::Result<()> {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).await? > 0 {
+        log.append(&line)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_makes_room_for_the_next_and_the_oldest_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::with_limit(folder.path(), 20).unwrap();
+        for number in 0..7 {
+            log.append(format!("line {number}..\n").as_bytes()).unwrap();
+        }
+        let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("function.log.1"), "line 4..\nline 5..\n");
+        assert_eq!(read("function.log"), "line 6..\n");
+        assert_eq!(log.last_line().unwrap(), "line 6..");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_log_of_before_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("function.log"), "of before\n").unwrap();
+        let log = Log::with_limit(folder.path(), 20).unwrap();
+        log.append(b"of this run\n").unwrap();
+        let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("function.log.1"), "of before\n");
+        assert_eq!(read("function.log"), "of this run\n");
+    }
+}
