@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 
 /// A connection inside a region takes milliseconds; one that takes seconds is lost.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until the response's head has come. DynamoDB and S3 answer in tens of milliseconds; S3 may take
 /// seconds under load. The body of an object has the SDK's own guard against stalls.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);

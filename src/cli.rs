@@ -1,10 +1,12 @@
-//! The command line: `classify` and `local`.
+//! The command line: `classify`, `compile`, `local` and `redeliver`.
 
 mod classify;
 mod compile;
 mod files;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(feature = "stack")]
+mod redeliver;
 mod self_test;
 mod table;
 
@@ -41,6 +43,14 @@ enum Command {
     /// was recorded or rejected, with 1 if one was not.
     #[cfg(feature = "local")]
     Local(local::Arguments),
+    /// Deliver again what a deployed function gave up on
+    ///
+    /// Invokes the function of the stack with each message of its failure queue, whichever way it was delivered,
+    /// and shows what becomes of the photos. A message is deleted only when all of them have their outcome; what
+    /// was counted before is not counted again. Takes region and credentials as the AWS CLI does. Exits with 0 if
+    /// the queue is empty, with 1 if a message had to be kept.
+    #[cfg(feature = "stack")]
+    Redeliver(redeliver::Arguments),
 }
 
 #[derive(Args)]
@@ -64,6 +74,8 @@ pub fn run() -> ExitCode {
         Command::Compile => compile::run(),
         #[cfg(feature = "local")]
         Command::Local(arguments) => local::run(arguments),
+        #[cfg(feature = "stack")]
+        Command::Redeliver(arguments) => redeliver::run(&arguments),
     };
     match result {
         Ok(code) => code,

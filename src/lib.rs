@@ -44,6 +44,11 @@
 //! | any of these in a task of S3 Batch Operations | the task's own result |
 //! | `s3:TestEvent`, removals | nothing to do |
 //!
+//! # For a deployed stack
+//!
+//! `redeliver` (cargo feature `stack`) invokes the function again with what it gave up on, out of the failure
+//! queue of a [`stack`].
+//!
 //! # On a laptop
 //!
 //! [`cli`] has the commands of the same binary. `local` runs the whole of it in one process group:
@@ -75,5 +80,9 @@ pub mod pipeline;
 pub mod prediction;
 pub mod predictor;
 pub mod preprocess;
+#[cfg(feature = "stack")]
+pub mod redeliver;
 pub mod response;
 pub mod retry;
+#[cfg(feature = "stack")]
+pub mod stack;

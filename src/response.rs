@@ -1,6 +1,6 @@
 //! What the function answers, in the shape that the event's source reads.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, Report};
 
@@ -36,6 +36,42 @@ pub enum Response {
         /// One for each task.
         results: Vec<TaskResult>,
     },
+}
+
+/// Why the function's answer to a notification cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// It is of another shape.
+    #[error("the function's answer has no outcomes")]
+    Shape(#[from] serde_json::Error),
+    /// It does not tell of each photo.
+    #[error("the function answered {outcomes} outcomes for {photos} photos")]
+    Number {
+        /// How many it tells of.
+        outcomes: usize,
+        /// How many there were in the event.
+        photos: usize,
+    },
+}
+
+/// The outcomes in the function's answer to a notification of so many `photos`, in the order of the event.
+///
+/// # Errors
+///
+/// Where the answer does not have one outcome for each photo.
+pub fn read_outcomes(answer: &[u8], photos: usize) -> Result<Vec<Report>, AnswerError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        outcomes: Vec<Report>,
+    }
+    let Answer { outcomes } = serde_json::from_slice(answer)?;
+    if outcomes.len() != photos {
+        return Err(AnswerError::Number {
+            outcomes: outcomes.len(),
+            photos,
+        });
+    }
+    Ok(outcomes)
 }
 
 /// A message that SQS is to deliver again.

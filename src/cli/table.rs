@@ -72,8 +72,13 @@ impl Table {
     /// Adds a row and moves the progress bar on.
     pub(super) fn row(&self, cells: &[&str]) -> io::Result<()> {
         self.write(cells)?;
-        self.bar.inc(1);
+        self.advance();
         Ok(())
+    }
+
+    /// Moves the progress bar on.
+    pub(super) fn advance(&self) {
+        self.bar.inc(1);
     }
 
     /// Takes the progress bar away.
@@ -81,7 +86,8 @@ impl Table {
         self.bar.finish_and_clear();
     }
 
-    fn write(&self, cells: &[&str]) -> io::Result<()> {
+    /// Adds a row.
+    pub(super) fn write(&self, cells: &[&str]) -> io::Result<()> {
         let cells: Vec<String> = self
             .columns
             .iter()

@@ -68,7 +68,10 @@ def test_bases_are_named_by_digest():
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)) == {"${RUST}", "${BASE}"}
 
 
-def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: int = 0):
+NO_STACK = "echo 'Stack with id moths does not exist' >&2; exit 254"
+
+
+def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: int = 0, stack: str = NO_STACK):
     """Runs `.ci/push` of a copy of it, with an `aws` and a `docker` that note how they are called."""
     calls, is_pushed = folder / "calls", folder / "pushed"
     calls.touch()
@@ -76,7 +79,8 @@ def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: 
         is_pushed.touch()
     for tool_name, does in {
         "aws": f'case $1-$2 in ecr-get-login-password) echo secret;; '
-               f'ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; *) exit 9;; esac',
+               f'ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; '
+               f'cloudformation-describe-stacks) [ "$4" = moths ]; {stack};; *) exit 9;; esac',
         "docker": f'case $1 in login) [ "$(cat)" = secret ];; run) exit {self_test};; push) touch {is_pushed};; esac',
     }.items():
         stub = folder / tool_name
@@ -88,6 +92,7 @@ def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: 
         "PATH": f"{folder}:{os.environ['PATH']}",
         "REPOSITORY_URI": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths",
         "CODEBUILD_RESOLVED_SOURCE_VERSION": COMMIT,
+        "STACK_NAME": "moths",
         "STACK_PARAMETERS": parameters,
     }
     done = subprocess.run(["bash", folder / ".ci/push"], env=environment, capture_output=True, text=True)
@@ -108,7 +113,7 @@ def test_a_commit_is_built_tested_and_pushed_by_its_tag(tmp_path):
     uri = image.split(":")[0] + "@" + DIGEST
     parameters = json.loads((tmp_path / "parameters.json").read_text())["Parameters"]
     release = parameters.pop("Release")
-    assert parameters == {"Delivery": "Queue", "ImageUri": uri}
+    assert parameters == {"Delivery": "Queue", "ImageUri": uri, "Indexes": "2"}
     template = yaml_parse(TEMPLATE.read_text())["Parameters"]
     assert re.fullmatch(template["ImageUri"]["AllowedPattern"], uri)
     assert re.fullmatch(template["Release"]["AllowedPattern"], release) and release.endswith(COMMIT)
@@ -131,16 +136,46 @@ def test_parameters_that_are_no_json_fail_the_build(tmp_path):
     assert done.returncode != 0 and "JSONDecodeError" in done.stderr
 
 
+@pytest.mark.parametrize("stack, steps", [
+    (NO_STACK, ["2", "2"]),
+    ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
+    # Made by a version without indexes, or cut short after the first.
+    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
+    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
+    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
+    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
+])
+def test_an_index_is_added_in_each_update(tmp_path, stack, steps):
+    said = stack if isinstance(stack, str) else f"echo '{json.dumps({'Stacks': [stack]})}'"
+    done, _ = push(tmp_path, pushed=True, stack=said)
+    assert done.returncode == 0, done.stderr
+    written = [json.loads((tmp_path / file).read_text())["Parameters"]
+               for file in ("parameters-first.json", "parameters.json")]
+    assert [parameters.pop("Indexes") for parameters in written] == steps
+    assert written[0] == written[1]
+
+
+def test_a_stack_that_cannot_be_read_fails_the_build(tmp_path):
+    done, _ = push(tmp_path, pushed=True, stack="echo AccessDenied >&2; exit 254")
+    assert done.returncode != 0 and "AccessDenied" in done.stderr
+    assert not (tmp_path / "parameters.json").exists()
+
+
 def test_stages_hand_on_what_the_buildspec_leaves(pipeline, buildspec):
     stages = pipeline["Resources"]["Pipeline"]["Properties"]["Stages"]
     assert [stage["Name"] for stage in stages] == ["Source", "Build", "Deploy"]
-    prepare, deploy = (action["Configuration"] for action in stages[2]["Actions"])
-    for file in ("TemplatePath", "TemplateConfiguration"):
-        artifact, path = prepare[file].split("::")
-        assert {"Name": artifact} in stages[1]["Actions"][0]["OutputArtifacts"]
-        assert path in buildspec["artifacts"]["files"]
-    assert (prepare["ActionMode"], deploy["ActionMode"]) == ("CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE")
-    assert prepare["ChangeSetName"] == deploy["ChangeSetName"]
+    actions = stages[2]["Actions"]
+    assert [action["RunOrder"] for action in actions] == [1, 2, 3, 4]
+    configurations = [action["Configuration"] for action in actions]
+    for prepare, deploy, parameters in (configurations[:2] + ["parameters-first.json"],
+                                        configurations[2:] + ["parameters.json"]):
+        for file in ("TemplatePath", "TemplateConfiguration"):
+            artifact, path = prepare[file].split("::")
+            assert {"Name": artifact} in stages[1]["Actions"][0]["OutputArtifacts"]
+            assert path in buildspec["artifacts"]["files"]
+        assert path == parameters
+        assert (prepare["ActionMode"], deploy["ActionMode"]) == ("CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE")
+        assert prepare["ChangeSetName"] == deploy["ChangeSetName"]
     project = pipeline["Resources"]["Build"]["Properties"]
     given = {variable["Name"] for variable in project["Environment"]["EnvironmentVariables"]}
     used = set(re.findall(r"(?:\$\{?|environ\[.)([A-Z_]{2,})", (ROOT / ".ci/push").read_text()))
@@ -220,7 +255,6 @@ MAKES = {
     "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
     "AWS::CodeDeploy::DeploymentGroup": "codedeploy:CreateDeploymentGroup",
     "AWS::DynamoDB::Table": "dynamodb:CreateTable",
-    "AWS::IAM::Policy": "iam:PutRolePolicy",
     "AWS::IAM::Role": "iam:CreateRole",
     "AWS::Lambda::Alias": "lambda:CreateAlias",
     "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",

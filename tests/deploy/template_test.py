@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER as SCHEMAS
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -27,9 +28,10 @@ FUNCTION_MAY = {
     ("logs:CreateLogStream", "LogGroup.Arn"),
     ("logs:PutLogEvents", "LogGroup.Arn"),
     ("sqs:SendMessage", "FailureQueue.Arn"),
+    ("sqs:ReceiveMessage", "UploadQueue.Arn"),
+    ("sqs:DeleteMessage", "UploadQueue.Arn"),
+    ("sqs:GetQueueAttributes", "UploadQueue.Arn"),
 }
-QUEUE_MAY = {(f"sqs:{action}", "UploadQueue.Arn") for action in
-             ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
 
 
 def tool(name: str) -> str:
@@ -55,12 +57,13 @@ def stack(request) -> dict:
     return expand(request.param)
 
 
-def expand(delivery: str, release: str = "1795249542 0123abc") -> dict:
+def expand(delivery: str = "Direct", release: str = "1795249542 0123abc", **parameters: str) -> dict:
     """The template as SAM expands it, with the delivery under the key `Delivery`."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
     source = yaml_parse(TEMPLATE.read_text())
     image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths@sha256:" + "0" * 64
-    expanded = transform(source, {"ImageUri": image, "Delivery": delivery, "Release": release}, Policies())
+    given = {"ImageUri": image, "Delivery": delivery, "Release": release} | parameters
+    expanded = transform(source, given, Policies())
     expanded["Delivery"] = delivery
     return expanded
 
@@ -72,14 +75,8 @@ class Policies:
         return {"AWSCodeDeployRoleForLambda": "arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"}
 
 
-def is_there(stack: dict, resource: dict) -> bool:
-    return resource.get("Condition") in (None, f"Is{stack['Delivery']}", "ServerlessDeploymentCondition")
-
-
-def of_type(stack: dict, kind: str) -> dict[str, dict]:
-    """The resources of a type that are made with this delivery."""
-    return {name: resource for name, resource in stack["Resources"].items()
-            if resource["Type"] == kind and is_there(stack, resource)}
+def of_type(stack: dict, *kinds: str) -> dict[str, dict]:
+    return {name: resource for name, resource in stack["Resources"].items() if resource["Type"] in kinds}
 
 
 def listed(value) -> list:
@@ -104,10 +101,8 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
     role = stack["Resources"]["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
     may = allowed([statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]])
-    for policy in of_type(stack, "AWS::IAM::Policy").values():
-        assert policy["Properties"]["Roles"] == [{"Ref": "FunctionRole"}]
-        may |= allowed(policy["Properties"]["PolicyDocument"]["Statement"])
-    assert may == FUNCTION_MAY | (QUEUE_MAY if stack["Delivery"] == "Queue" else set())
+    assert not of_type(stack, "AWS::IAM::Policy")
+    assert may == FUNCTION_MAY
     assert stack["Resources"]["Function"]["Properties"]["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
 
 
@@ -116,11 +111,11 @@ def test_the_readme_lists_what_the_function_may_do():
     places = {
         "objects in the bucket": PHOTOS + "/*", "the bucket": PHOTOS, "ledger": "Ledger.Arn",
         "predictions": "Predictions.Arn", "its log group": "LogGroup.Arn", "failure queue": "FailureQueue.Arn",
-        "upload queue, with `Queue`": "UploadQueue.Arn",
+        "upload queue": "UploadQueue.Arn",
     }
     rows = re.findall(r"^\| (\w+:[^|]+) \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
     listed = {(action, places[place]) for actions, place in rows for action in actions.split(", ")}
-    assert listed == FUNCTION_MAY | QUEUE_MAY
+    assert listed == FUNCTION_MAY
 
 
 def statements(node) -> list[dict]:
@@ -141,37 +136,129 @@ def test_the_only_wildcard_is_the_object_under_the_bucket(stack):
 def test_both_deliveries_target_the_alias(stack):
     alias = {"Ref": "FunctionAliaslive"}
     assert stack["Resources"]["FunctionAliaslive"]["Properties"]["Name"] == "live"
-    permissions = of_type(stack, "AWS::Lambda::Permission")
-    mappings = of_type(stack, "AWS::Lambda::EventSourceMapping")
-    bucket = stack["Resources"]["Bucket"]["Properties"]["NotificationConfiguration"]
-    if stack["Delivery"] == "Direct":
-        assert list(permissions) == ["InvokePermission"] and not mappings
-        permission = permissions["InvokePermission"]["Properties"]
-        assert permission["FunctionName"] == alias
-        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
-        assert permission["SourceArn"] == {"Fn::Sub": PHOTOS}
-        assert bucket["LambdaConfigurations"]["Fn::If"][1][0]["Function"] == alias
-    else:
-        assert not permissions
-        mapping = mappings["QueueMapping"]["Properties"]
-        assert mapping["FunctionName"] == alias
-        assert mapping["BatchSize"] == 10
-        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
-        queue = stack["Resources"]["UploadQueue"]["Properties"]
-        assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
-        statement = stack["Resources"]["UploadQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
-        assert statement["Condition"]["ArnEquals"] == {"aws:SourceArn": {"Fn::Sub": PHOTOS}}
-        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    ((permission,), (mapping,)) = (of_type(stack, f"AWS::Lambda::{kind}").values()
+                                   for kind in ("Permission", "EventSourceMapping"))
+    permission, mapping = permission["Properties"], mapping["Properties"]
+    assert permission["FunctionName"] == alias
+    assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+    assert permission["SourceArn"] == {"Fn::Sub": PHOTOS}
+    assert mapping["FunctionName"] == alias
+    assert mapping["BatchSize"] == 10
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
+    queue = stack["Resources"]["UploadQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
+    statement = stack["Resources"]["UploadQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]
+    assert statement["Condition"]["ArnEquals"] == {"aws:SourceArn": {"Fn::Sub": PHOTOS}}
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
-def test_the_permission_is_there_before_the_notification(stack):
-    tags = stack["Resources"]["Bucket"]["Properties"]["Tags"]
-    after = {"Direct": "InvokePermission", "Queue": "UploadQueuePolicy"}
-    assert [tag["Value"] for tag in tags] == [
-        {"Fn::If": ["IsDirect", {"Ref": after["Direct"]}, {"Ref": after["Queue"]}]}]
-    assert after[stack["Delivery"]] in {**of_type(stack, "AWS::Lambda::Permission"),
-                                        **of_type(stack, "AWS::SQS::QueuePolicy")}
+def test_a_change_of_delivery_switches_the_notification_alone():
+    """What waits in the way of delivery that is left is still worked on: nothing else depends on Delivery."""
+    template = expand()
+    nothing = {"Ref": "AWS::NoValue"}
+    bucket = template["Resources"]["Bucket"]["Properties"]["NotificationConfiguration"]
+    assert bucket["LambdaConfigurations"]["Fn::If"][::2] == ["IsDirect", nothing]
+    assert bucket["LambdaConfigurations"]["Fn::If"][1][0]["Function"] == {"Ref": "FunctionAliaslive"}
+    assert bucket["QueueConfigurations"]["Fn::If"][:2] == ["IsDirect", nothing]
+    assert bucket["QueueConfigurations"]["Fn::If"][2][0]["Queue"] == {"Fn::GetAtt": ["UploadQueue", "Arn"]}
+    assert json.dumps(template["Conditions"]).count("Delivery") == 1
+    assert json.dumps(template["Resources"]).count("IsDirect") == 2
+    assert '"Delivery"' not in json.dumps(template["Resources"])
+
+
+# What holds photos, records and what waits for an outcome.
+KEEPERS = ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::DynamoDB::Table")
+
+
+def settings() -> list[dict]:
+    """Every value of a parameter that the template lists, and another one where it lists none."""
+    others = {"Number": "17", "String": "arn:aws:sns:eu-west-1:111122223333:other"}
+    made = []
+    for name, parameter in yaml_parse(TEMPLATE.read_text())["Parameters"].items():
+        values = parameter.get("AllowedValues", [others[parameter["Type"]]])
+        made += [{name: str(value)} for value in values if name not in ("ImageUri", "Release")]
+    return made + [{"Indexes": "0"}, {"Indexes": "1"}]
+
+
+def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
+    before = of_type(expand(), *KEEPERS)
+    assert len(before) == 5
+    given = settings()
+    assert len(given) > 25
+    for parameters in given:
+        parameters = {"Delivery": "Direct"} | parameters
+        assert of_type(expand(parameters.pop("Delivery"), **parameters), *KEEPERS).keys() == before.keys()
+    for name, resource in before.items():
+        # It is there whatever the parameters are, and stays where the stack, or its place in the template, goes.
+        assert "Condition" not in resource, name
+        assert resource["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate"), name
+        assert resource["UpdateReplacePolicy"] == "Retain", name
+        # What cannot be changed in place: with another value CloudFormation makes another resource.
+        kind = SCHEMAS.get_resource_schema("eu-west-1", resource["Type"]).schema
+        fixed = {path.split("/")[2] for path in kind["createOnlyProperties"] + kind.get("conditionalCreateOnlyProperties", [])}
+        assert fixed
+        for property in fixed & resource["Properties"].keys():
+            text = json.dumps(resource["Properties"][property])
+            assert "Fn::If" not in text, (name, property)
+            named = set(re.findall(r'"Ref": "([^"]+)"', text)) | set(re.findall(r"\$\{([^}]+)\}", text))
+            assert named <= {"AWS::StackName", "AWS::AccountId", "AWS::Partition"}, (name, property)
+
+
+def test_who_works_on_a_queue_is_always_there(stack):
+    """No parameter takes away the function, what lets S3 and the queue reach it, or the queue's way to failures."""
+    for name in ("Function", "FunctionAliaslive", "FunctionRole", "InvokePermission", "UploadQueuePolicy",
+                 "QueueMapping", "FunctionEventInvokeConfig"):
+        found = [key for key in stack["Resources"] if key.startswith(name)]
+        assert found, name
+        for key in found:
+            assert "Condition" not in stack["Resources"][key], key
+    assert stack["Resources"]["QueueMapping"]["Properties"].get("Enabled", True) is True
+
+
+def indexes(template: dict, number: int) -> dict[str, dict]:
+    """The indexes of the predictions where the parameter Indexes is `number`."""
+    conditions = {"HasIndexes": number != 0, "HasTwoIndexes": number == 2}
+    assert template["Conditions"]["HasIndexes"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Indexes"}, 0]}]}
+    assert template["Conditions"]["HasTwoIndexes"] == {"Fn::Equals": [{"Ref": "Indexes"}, 2]}
+
+    def resolve(node):
+        if isinstance(node, dict) and "Fn::If" in node:
+            condition, yes, no = node["Fn::If"]
+            return resolve(yes if conditions[condition] else no)
+        if isinstance(node, dict):
+            return {key: resolve(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [value for value in map(resolve, node) if value != {"Ref": "AWS::NoValue"}]
+        return node
+
+    table = resolve(template["Resources"]["Predictions"]["Properties"])
+    keys = [table["KeySchema"]]
+    found = {}
+    if table["GlobalSecondaryIndexes"] != {"Ref": "AWS::NoValue"}:
+        found = {index["IndexName"]: index for index in table["GlobalSecondaryIndexes"]}
+        keys += [index["KeySchema"] for index in found.values()]
+    # DynamoDB refuses an attribute that is no key, and a key that is not defined.
+    defined = [attribute["AttributeName"] for attribute in table["AttributeDefinitions"]]
+    assert defined == [key["AttributeName"] for schema in keys for key in schema]
+    return found
+
+
+def test_each_step_of_the_indexes_adds_one():
+    template = expand()
+    steps = [indexes(template, number) for number in range(3)]
+    assert [list(step) for step in steps] == [[], ["ByNight"], ["ByNight", "ToReview"]]
+    assert steps[1]["ByNight"] == steps[2]["ByNight"]
+    code = (ROOT / "src/ledger/item.rs").read_text()
+    for index in steps[2].values():
+        names = [index["IndexName"]] + [key["AttributeName"] for key in index["KeySchema"]]
+        for field, name in zip(("name", "partition_key", "sort_key"), names, strict=True):
+            assert f'{field}: "{name}"' in code
+        assert index["Projection"] == {"ProjectionType": "ALL"}
+
+
+def test_the_permissions_are_there_before_the_notification(stack):
+    assert stack["Resources"]["Bucket"]["DependsOn"] == ["InvokePermission", "UploadQueuePolicy"]
 
 
 def test_messages_stay_hidden_for_six_timeouts(stack):
@@ -225,7 +312,8 @@ def test_a_new_version_takes_over_under_watch(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
     (configuration,) = [g["Properties"]["AlarmConfiguration"]["Fn::If"] for g in group.values()]
     assert configuration[0] == "IsWatched" and configuration[2] == {}
-    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm")
+    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm",
+             "OldestEventAlarm")
     assert configuration[1] == {"Enabled": True, "Alarms": [{"Name": {"Ref": alarm}} for alarm in watch]}
     assert set(watch) <= set(of_type(stack, "AWS::CloudWatch::Alarm"))
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
