@@ -2,35 +2,47 @@
 
 use image::metadata::Orientation;
 
+/// Marker of a JPEG's end: ITU-T T.81, table B.1.
+const EOI: u8 = 0xd9;
+/// Marker before entropy-coded data.
+const SOS: u8 = 0xda;
+
 /// Whether a JPEG reaches its end-of-image marker.
 ///
-/// The decoder would fill the missing part with gray, and the model would classify the gray. Marker
-/// segments are skipped by their length, so that the end of an embedded thumbnail does not count;
-/// what follows the end (as phones append) is ignored.
+/// The decoder would fill the missing part with gray, and the model would classify the gray. What
+/// follows the end (as phones append) is ignored.
 pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    jpeg_markers(bytes).any(|(marker, _)| marker == EOI)
+}
+
+/// Marker segments of a JPEG's header, up to the first scan.
+pub fn jpeg_header(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    jpeg_markers(bytes).take_while(|(marker, _)| *marker != SOS)
+}
+
+/// Marker and content of each segment after the first marker; what has no length has no content.
+///
+/// Marker segments are skipped by their length, so that no marker of an embedded thumbnail counts. The
+/// iterator ends before a segment that is cut off.
+fn jpeg_markers(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        let Some(marker) = memchr::memchr(0xff, rest) else {
-            return false;
-        };
-        rest = &rest[marker + 1..];
-        match rest.first() {
-            None => return false,
-            // Stuffed zero, fill byte, TEM, RST0–7, SOI: no length follows.
-            Some(0x00 | 0xff | 0x01 | 0xd0..=0xd8) => {}
-            Some(0xd9) => return true,
-            Some(_) => {
-                let Some(&[high, low]) = rest.get(1..3) else {
-                    return false;
-                };
-                let length = usize::from(u16::from_be_bytes([high, low]));
-                let Some(after) = rest.get(1 + length..) else {
-                    return false;
-                };
-                rest = after;
+    std::iter::from_fn(move || {
+        let at = memchr::memchr(0xff, rest)?;
+        rest = &rest[at + 1..];
+        let (&marker, after) = rest.split_first()?;
+        let content = match marker {
+            // A fill byte may be the first byte of the next marker.
+            0xff => return Some((marker, &rest[..0])),
+            // Stuffed zero, TEM, RST0–7, SOI, EOI: no length follows.
+            0x00 | 0x01 | 0xd0..=EOI => &after[..0],
+            _ => {
+                let length = u16::from_be_bytes(*after.first_chunk()?);
+                after.get(..usize::from(length))?
             }
-        }
-    }
+        };
+        rest = &after[content.len()..];
+        Some((marker, content.get(2..).unwrap_or_default()))
+    })
 }
 
 /// The orientation in a WebP's EXIF chunk.

@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_baseline_jpeg_is_damaged() {
+        let mut bytes = jpeg(64, 48);
+        let marker = |bytes: &[u8], marker| bytes.windows(2).position(|b| b == [0xff, marker]);
+        // More codes of one bit than there are.
+        let tables = marker(&bytes, 0xc4).unwrap();
+        bytes[tables + 5] = 200;
+        let error = decode(&bytes, LIMITS).err().unwrap();
+        assert!(
+            error.to_string().starts_with("the JPEG file is damaged: "),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn the_end_of_a_thumbnail_is_not_the_end() {
         let whole = jpeg(64, 48);
         let thumbnail = jpeg(8, 8);

@@ -95,6 +95,13 @@ async fn content_counts_and_names_do_not() {
             Some("HEIC is not supported: set the phone to 'most compatible' or convert it to JPEG"),
         ),
         (
+            "arithmetic.jpg",
+            bad("arithmetic.jpg"),
+            Some(
+                "arithmetic-coded JPEG is not supported: save it again as a baseline or progressive JPEG",
+            ),
+        ),
+        (
             "animation.jpg",
             bad("animation.gif"),
             Some("GIF is not supported: send JPEG, PNG or WebP"),
