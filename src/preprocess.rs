@@ -13,11 +13,12 @@ use image::{
 
 use crate::{
     config::Limits,
-    container::{jpeg_is_complete, webp_frame_pixels, webp_orientation},
+    container::{jpeg_is_complete, webp_frame_pixels},
     error::Rejection,
     format::sniff,
     jpeg,
     manifest::{Color, Input, Layout, Preprocess, Resize},
+    orientation,
 };
 
 /// The most pixels between the two passes of a resize. A picture 65,535 pixels high, the most a JPEG
@@ -32,7 +33,7 @@ const HEADER_BYTES: u64 = 64 << 20;
 pub struct Picture {
     /// Pixels as stored; of a large photo, a half, a quarter or an eighth as many across and down.
     pub pixels: RgbImage,
-    /// What EXIF says to do before showing them.
+    /// What EXIF or XMP says to do before showing them.
     pub orientation: Orientation,
 }
 
@@ -126,11 +127,7 @@ impl<'a> Encoded<'a> {
                     .saturating_add(HEADER_BYTES),
             ))
             .map_err(rejected)?;
-        let orientation = match self.format {
-            ImageFormat::WebP => webp_orientation(self.bytes),
-            _ => self.decoder.orientation().ok(),
-        };
-        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        let orientation = orientation::read(self.format, self.bytes);
         if self.format == ImageFormat::Jpeg
             && let Some(pixels) = jpeg::reduced(
                 self.bytes,
