@@ -109,8 +109,9 @@ impl<'a> Encoded<'a> {
 
     /// Decodes into RGB what is to become `input`. Of an animation this is the first frame.
     ///
-    /// As Pillow's `convert("RGB")` does it: alpha is dropped, gray is repeated, 16 bits become 8, CMYK
-    /// becomes RGB without a colour profile.
+    /// As Pillow's `convert("RGB")` does it, alpha is dropped, gray is repeated, and CMYK becomes RGB without
+    /// a colour profile. 16-bit levels are scaled to 8 bits and rounded; Pillow takes their high bytes, and
+    /// clips gray ones at 255, which makes nearly all of a photo white.
     ///
     /// # Errors
     ///
@@ -472,6 +473,24 @@ mod tests {
         // One column of 50 million pixels would become 11 billion.
         assert_eq!(between((1, 50_000_000), target, false), (1, 224));
         assert_eq!(between((50_000_000, 1), target, true), (224, 1));
+    }
+
+    #[test]
+    fn levels_of_16_bits_are_scaled() {
+        use image::ExtendedColorType::{L16, Rgb16};
+        // Pillow makes 0, 255, 255, 255, 255 of these if they are gray.
+        let levels = [0, 255, 256, 32_896, u16::MAX];
+        let scaled = [0, 1, 1, 128, 255];
+        // The encoder takes native byte order.
+        let bytes: Vec<u8> = levels.into_iter().flat_map(u16::to_ne_bytes).collect();
+        let png = |bytes: &[u8], width, color| {
+            let mut file = Vec::new();
+            let encoder = PngEncoder::new(&mut file);
+            encoder.write_image(bytes, width, 1, color).unwrap();
+            decode(&file, LIMITS).unwrap().pixels.into_raw()
+        };
+        assert_eq!(png(&bytes, 5, L16), scaled.map(|level| [level; 3]).concat());
+        assert_eq!(png(&bytes[..6], 1, Rgb16), scaled[..3]);
     }
 
     #[test]
