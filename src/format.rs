@@ -1,8 +1,9 @@
-//! Which format bytes are of, by their magic numbers. Names, extensions and content types are not asked.
+//! Which format bytes are of, by their magic numbers, and a JPEG's coding process by its frame header.
+//! Names, extensions and content types are not asked.
 
 use image::ImageFormat;
 
-use crate::error::Rejection;
+use crate::{container::jpeg_header, error::Rejection};
 
 /// What people send in place of a photo: offset and magic number, what it is, what to do.
 const UNSUPPORTED: &[(usize, &[u8], &str, &str)] = &[
@@ -35,9 +36,10 @@ const PICTURE: &str = "send JPEG, PNG or WebP";
 const PHOTO: &str = "send a photo, as JPEG, PNG or WebP";
 const PHONE: &str = "set the phone to 'most compatible' or convert it to JPEG";
 const CAMERA: &str = "set the camera to JPEG or convert it";
+const BASELINE: &str = "save it again as a baseline or progressive JPEG";
 const PAGE: &str = "the file is a web page, save the photo itself and send that";
 
-/// The format of `bytes`: JPEG, PNG or WebP.
+/// The format of `bytes`: PNG, WebP, or JPEG of a coding process that is decoded here.
 ///
 /// # Errors
 ///
@@ -46,21 +48,44 @@ pub fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
     if bytes.is_empty() {
         return Err(Rejection::Empty);
     }
-    if let Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)) =
-        image::guess_format(bytes)
-    {
-        return Ok(format);
+    let (what, todo) = match image::guess_format(bytes) {
+        Ok(format @ ImageFormat::Jpeg) => match unsupported_coding(bytes) {
+            None => return Ok(format),
+            Some(what) => (what, BASELINE),
+        },
+        Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => return Ok(format),
+        _ => unsupported_format(bytes).ok_or(Rejection::NotAPicture)?,
+    };
+    Err(Rejection::Unsupported { what, todo })
+}
+
+/// The coding process of a JPEG, where it is not decoded here. Its first frame's marker tells: ITU-T
+/// T.81, table B.1.
+fn unsupported_coding(bytes: &[u8]) -> Option<&'static str> {
+    let (frame, _) = jpeg_header(bytes).find(|(marker, _)| {
+        // SOF0 to SOF15. DHT (c4), JPG (c8) and DAC (cc) are between them. DHP (de) comes before the frames
+        // of a hierarchical JPEG.
+        matches!(marker, 0xc0..=0xcf | 0xde) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
+    })?;
+    match frame {
+        // Baseline, extended sequential and progressive, with Huffman codes.
+        0xc0..=0xc2 => None,
+        0xc3 => Some("lossless JPEG"),
+        0xc5..=0xc7 | 0xde => Some("hierarchical JPEG"),
+        _ => Some("arithmetic-coded JPEG"),
     }
+}
+
+fn unsupported_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let known = UNSUPPORTED.iter().find(|(offset, magic, ..)| {
         bytes
             .get(*offset..)
             .is_some_and(|rest| rest.starts_with(magic))
     });
-    let (what, todo) = match known {
-        Some((_, _, what, todo)) => (*what, *todo),
-        None => markup(bytes).ok_or(Rejection::NotAPicture)?,
-    };
-    Err(Rejection::Unsupported { what, todo })
+    match known {
+        Some((_, _, what, todo)) => Some((what, todo)),
+        None => markup(bytes),
+    }
 }
 
 /// HTML and SVG have no magic number: they begin with a tag, after blanks, a prologue or a comment.
@@ -126,5 +151,48 @@ mod tests {
         ] {
             assert_eq!(sniff(bytes).unwrap_err().to_string(), reason);
         }
+    }
+
+    #[test]
+    fn a_jpegs_coding_is_told_by_its_first_frame() {
+        // A thumbnail's frame in APP1 is not the photo's.
+        let jpeg = |markers: &[u8]| {
+            let mut bytes = b"\xff\xd8\xff\xe1\0\x06\xff\xc9\0\0".to_vec();
+            for &marker in markers {
+                bytes.extend([0xff, marker, 0, 3, 8]);
+            }
+            bytes
+        };
+        for (sof, what) in [
+            (0xc0, None),
+            (0xc1, None),
+            (0xc2, None),
+            (0xc3, Some("lossless JPEG")),
+            (0xc5, Some("hierarchical JPEG")),
+            (0xc6, Some("hierarchical JPEG")),
+            (0xc7, Some("hierarchical JPEG")),
+            (0xc9, Some("arithmetic-coded JPEG")),
+            (0xca, Some("arithmetic-coded JPEG")),
+            (0xcb, Some("arithmetic-coded JPEG")),
+            (0xcd, Some("arithmetic-coded JPEG")),
+            (0xce, Some("arithmetic-coded JPEG")),
+            (0xcf, Some("arithmetic-coded JPEG")),
+        ] {
+            // DHT, JPG and DAC are near the frame markers and are none.
+            let bytes = jpeg(&[0xc4, 0xc8, 0xcc, sof, 0xda]);
+            assert_eq!(unsupported_coding(&bytes), what, "{sof:x}");
+            let reason = sniff(&bytes).err().map(|rejection| rejection.to_string());
+            let expected = what.map(|what| {
+                format!("{what} is not supported: save it again as a baseline or progressive JPEG")
+            });
+            assert_eq!(reason, expected, "{sof:x}");
+        }
+        assert_eq!(
+            unsupported_coding(&jpeg(&[0xde, 0xc1, 0xda])),
+            Some("hierarchical JPEG")
+        );
+        // What follows the first scan is not the header.
+        assert_eq!(unsupported_coding(&jpeg(&[0xda, 0xc9])), None);
+        assert_eq!(unsupported_coding(b"\xff\xd8\xff"), None);
     }
 }

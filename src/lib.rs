@@ -14,8 +14,9 @@
 //! 3. [`pipeline`] brings all of them to their [`outcome`]s; it is the page to read next.
 //! 4. [`bucket`] fetches exactly the object version of the event.
 //! 5. [`predictor`] is the part between the two networks, of one picture: [`format`](mod@format) tells
-//!    what the bytes are, [`preprocess`] decodes them and makes the tensor that the model's
-//!    [`manifest`] asks for, [`classifier`] runs the model through `tract`.
+//!    what the bytes are, [`orientation`] which way up they are shown, [`preprocess`] decodes them and
+//!    makes the tensor that the model's [`manifest`] asks for, [`classifier`] runs the model through
+//!    `tract`.
 //! 6. [`prediction`] says what the record will say.
 //! 7. [`ledger`] writes records, count and the fact that they were counted in one transaction.
 //! 8. [`metrics`] tell CloudWatch what happened.
@@ -75,6 +76,7 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod object;
+pub mod orientation;
 pub mod outcome;
 pub mod pipeline;
 pub mod prediction;

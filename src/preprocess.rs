@@ -13,11 +13,12 @@ use image::{
 
 use crate::{
     config::Limits,
-    container::{jpeg_is_complete, webp_frame_pixels, webp_orientation},
+    container::{jpeg_is_complete, webp_frame_pixels},
     error::Rejection,
     format::sniff,
     jpeg,
     manifest::{Color, Input, Layout, Preprocess, Resize},
+    orientation,
 };
 
 /// The most pixels between the two passes of a resize. A picture 65,535 pixels high, the most a JPEG
@@ -32,7 +33,7 @@ const HEADER_BYTES: u64 = 64 << 20;
 pub struct Picture {
     /// Pixels as stored; of a large photo, a half, a quarter or an eighth as many across and down.
     pub pixels: RgbImage,
-    /// What EXIF says to do before showing them.
+    /// What EXIF or XMP says to do before showing them.
     pub orientation: Orientation,
 }
 
@@ -108,8 +109,9 @@ impl<'a> Encoded<'a> {
 
     /// Decodes into RGB what is to become `input`. Of an animation this is the first frame.
     ///
-    /// As Pillow's `convert("RGB")` does it: alpha is dropped, gray is repeated, 16 bits become 8, CMYK
-    /// becomes RGB without a colour profile.
+    /// As Pillow's `convert("RGB")` does it, alpha is dropped, gray is repeated, and CMYK becomes RGB without
+    /// a colour profile. 16-bit levels are scaled to 8 bits and rounded; Pillow takes their high bytes, and
+    /// clips gray ones at 255, which makes nearly all of a photo white.
     ///
     /// # Errors
     ///
@@ -126,11 +128,7 @@ impl<'a> Encoded<'a> {
                     .saturating_add(HEADER_BYTES),
             ))
             .map_err(rejected)?;
-        let orientation = match self.format {
-            ImageFormat::WebP => webp_orientation(self.bytes),
-            _ => self.decoder.orientation().ok(),
-        };
-        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        let orientation = orientation::read(self.format, self.bytes);
         if self.format == ImageFormat::Jpeg
             && let Some(pixels) = jpeg::reduced(
                 self.bytes,
@@ -358,6 +356,20 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_baseline_jpeg_is_damaged() {
+        let mut bytes = jpeg(64, 48);
+        let marker = |bytes: &[u8], marker| bytes.windows(2).position(|b| b == [0xff, marker]);
+        // More codes of one bit than there are.
+        let tables = marker(&bytes, 0xc4).unwrap();
+        bytes[tables + 5] = 200;
+        let error = decode(&bytes, LIMITS).err().unwrap();
+        assert!(
+            error.to_string().starts_with("the JPEG file is damaged: "),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn the_end_of_a_thumbnail_is_not_the_end() {
         let whole = jpeg(64, 48);
         let thumbnail = jpeg(8, 8);
@@ -461,6 +473,24 @@ mod tests {
         // One column of 50 million pixels would become 11 billion.
         assert_eq!(between((1, 50_000_000), target, false), (1, 224));
         assert_eq!(between((50_000_000, 1), target, true), (224, 1));
+    }
+
+    #[test]
+    fn levels_of_16_bits_are_scaled() {
+        use image::ExtendedColorType::{L16, Rgb16};
+        // Pillow makes 0, 255, 255, 255, 255 of these if they are gray.
+        let levels = [0, 255, 256, 32_896, u16::MAX];
+        let scaled = [0, 1, 1, 128, 255];
+        // The encoder takes native byte order.
+        let bytes: Vec<u8> = levels.into_iter().flat_map(u16::to_ne_bytes).collect();
+        let png = |bytes: &[u8], width, color| {
+            let mut file = Vec::new();
+            let encoder = PngEncoder::new(&mut file);
+            encoder.write_image(bytes, width, 1, color).unwrap();
+            decode(&file, LIMITS).unwrap().pixels.into_raw()
+        };
+        assert_eq!(png(&bytes, 5, L16), scaled.map(|level| [level; 3]).concat());
+        assert_eq!(png(&bytes[..6], 1, Rgb16), scaled[..3]);
     }
 
     #[test]

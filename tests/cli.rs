@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{BINARY, moth, test_image};
+use support::{BINARY, moth, test_image, xmp};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY)
@@ -96,6 +96,22 @@ fn classify_prints_one_line_for_each_file() {
             assert_eq!(line["probabilities"][class], line["probability"]);
         }
     }
+}
+
+#[test]
+fn a_photo_that_xmp_turns_is_classified_upright() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = fs::read(test_image("good/faw-orientation-6.jpg")).unwrap();
+    let by_xmp = xmp::jpeg(&photo, &xmp::packet(6));
+    let not_turned = xmp::jpeg(&photo, &xmp::packet(1));
+    for (name, bytes) in [("exif", &photo), ("none", &not_turned), ("xmp", &by_xmp)] {
+        fs::write(folder.path().join(name).with_extension("jpg"), bytes).unwrap();
+    }
+    let output = run(&["classify", "--json", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let [exif, none, xmp]: [Value; 3] = lines(&output).try_into().unwrap();
+    assert_eq!(xmp["probabilities"], exif["probabilities"]);
+    assert_ne!(xmp["probabilities"], none["probabilities"]);
 }
 
 fn json_file(path: &str) -> Value {

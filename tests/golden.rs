@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/xmp.rs"]
+mod xmp;
+
 use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
 
 use image::RgbImage;
@@ -160,6 +163,48 @@ fn a_photo_reduced_is_the_whole_photo() {
     for whole in ["aaw-progressive.jpg", "faw-cmyk.jpg", "aaw.png"] {
         assert!(!reduced.contains_key(whole), "{whole}");
     }
+}
+
+/// Photos with their orientation in EXIF, and the same with it in XMP alone.
+fn turned_by_xmp() -> Vec<(String, u8, Vec<u8>, Vec<u8>)> {
+    let read = |name: &str| fs::read(root().join("test_images/good").join(name)).unwrap();
+    let mut photos = Vec::new();
+    for exif in 2..=8 {
+        let name = format!("faw-orientation-{exif}.jpg");
+        let photo = read(&name);
+        let turned = xmp::jpeg(&photo, &xmp::packet(exif));
+        photos.push((name, exif, photo, turned));
+    }
+    let photo = read("eclw-orientation-6.webp");
+    let turned = xmp::webp(&photo, &xmp::packet(6));
+    photos.push(("eclw-orientation-6.webp".into(), 6, photo, turned));
+    let photo = read("aaw-orientation-6.png");
+    for next in [b"IDAT", b"IEND"] {
+        for compressed in [false, true] {
+            let turned = xmp::png(&photo, &xmp::packet(6), next, compressed);
+            let name = format!("PNG, XMP before {}, {compressed}", next.escape_ascii());
+            photos.push((name, 6, photo.clone(), turned));
+        }
+    }
+    photos
+}
+
+#[test]
+fn xmp_turns_a_photo_that_exif_does_not() {
+    let mut reduced = 0;
+    for (name, exif, by_exif, by_xmp) in turned_by_xmp() {
+        for input in [input(224, 224), input(48, 36)] {
+            let [by_exif, by_xmp] = [&by_exif, &by_xmp].map(|bytes| decode(bytes, &input).unwrap());
+            assert_eq!(by_xmp.orientation.to_exif(), exif, "{name}");
+            assert_eq!(by_exif.orientation, by_xmp.orientation, "{name}");
+            assert!(by_exif.pixels == by_xmp.pixels, "{name}");
+            reduced += usize::from(by_xmp.pixels.width().max(by_xmp.pixels.height()) < 280);
+            let [by_exif, by_xmp] = [by_exif, by_xmp].map(|p| resize(&p, &input, Resize::Bicubic));
+            assert!(by_exif == by_xmp, "{name}");
+        }
+    }
+    // Every JPEG is decoded at its full size, and at a part of it.
+    assert_eq!(reduced, 7);
 }
 
 /// Within 2 levels of 256, and on average within `levels`.

@@ -25,7 +25,9 @@ use moth_classifier::{classifier::Classifier, config::Limits, predictor::Predict
 use moth_engine::isa::Isa;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use support::{COLOR_MODEL, Options, Stack, event, kill, outcome, picture, queue_event, string};
+use support::{
+    COLOR_MODEL, Options, Stack, event, kill, outcome, picture, queue_event, string, xmp,
+};
 
 fn options() -> Options<'static> {
     Options {
@@ -93,6 +95,13 @@ async fn content_counts_and_names_do_not() {
             "photo.heic",
             bad("photo.heic"),
             Some("HEIC is not supported: set the phone to 'most compatible' or convert it to JPEG"),
+        ),
+        (
+            "arithmetic.jpg",
+            bad("arithmetic.jpg"),
+            Some(
+                "arithmetic-coded JPEG is not supported: save it again as a baseline or progressive JPEG",
+            ),
         ),
         (
             "animation.jpg",
@@ -279,6 +288,7 @@ fn mutations_are_pictures_or_have_a_reason() {
             seeds.push(bytes);
         }
     }
+    seeds.extend(turned_by_xmp());
     assert!(seeds.len() > 40, "{} seeds", seeds.len());
     let started = Instant::now();
     let taster = Taster::new();
@@ -301,6 +311,18 @@ fn mutations_are_pictures_or_have_a_reason() {
         seeds.len(),
         started.elapsed().as_secs_f64()
     );
+}
+
+/// A photo of each format with its orientation in XMP, the PNG's also compressed.
+fn turned_by_xmp() -> Vec<Vec<u8>> {
+    let good = |name: &str| fs::read(support::test_image(&format!("good/{name}"))).unwrap();
+    let (packet, png) = (xmp::packet(6), good("aaw-orientation-6.png"));
+    vec![
+        xmp::jpeg(&good("faw-orientation-6.jpg"), &packet),
+        xmp::png(&png, &packet, b"IDAT", true),
+        xmp::png(&png, &packet, b"IEND", false),
+        xmp::webp(&good("eclw-orientation-6.webp"), &packet),
+    ]
 }
 
 /// Changes bytes as transfers, disks and people with intent do.
@@ -365,14 +387,16 @@ fn parsers_hold_what_the_fuzz_targets_ask() {
     ];
     let keys = keys.map(|key| key.as_bytes().to_vec());
     let pictures = ["bad/truncated.png", "bad/truncated.jpg", "good/tiny.png"];
-    let pictures =
-        pictures.map(|name| fs::read(support::test_image(name)).unwrap_or_else(|_| picture("FAW")));
+    let mut pictures = pictures
+        .map(|name| fs::read(support::test_image(name)).unwrap_or_else(|_| picture("FAW")))
+        .to_vec();
+    pictures.extend(turned_by_xmp());
     type Target = (fn(&[u8]), Vec<Vec<u8>>, usize);
     let all: [Target; 4] = [
         (targets::event, events, 20_000),
         (targets::key, keys.to_vec(), 20_000),
         (targets::manifest, manifests.to_vec(), 20_000),
-        (targets::picture, pictures.to_vec(), 500),
+        (targets::picture, pictures, 1000),
     ];
     let mut random = Random(11);
     for (target, seeds, mutations) in all {
@@ -405,20 +429,6 @@ fn status(stack: &Stack, field: &str) -> u64 {
 /// Just under the default limit of 50 million pixels.
 const SIDE: u32 = 7071;
 
-/// A PNG chunk with its length and checksum: <https://www.w3.org/TR/png-3/#5Chunk-layout>.
-fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    let checked = [kind, content].concat();
-    let mut crc = u32::MAX;
-    for &byte in &checked {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    let length = u32::try_from(content.len()).unwrap();
-    [&length.to_be_bytes()[..], &checked, &(!crc).to_be_bytes()].concat()
-}
-
 fn png(side: u32, color: ExtendedColorType) -> Vec<u8> {
     let zeros = vec![0; side as usize * side as usize * usize::from(color.bits_per_pixel()) / 8];
     let mut bytes = Vec::new();
@@ -435,8 +445,8 @@ fn png_with_a_packed_profile() -> Vec<u8> {
     let start = black.windows(4).position(|kind| kind == b"IDAT").unwrap();
     let length = u32::from_be_bytes(black[start - 4..start].try_into().unwrap()) as usize;
     let stream = &black[start + 4..start + 4 + length];
-    let profile = chunk(b"iCCP", &[b"bomb\0\0", stream].concat());
-    let text = chunk(b"zTXt", &[b"Comment\0\0", stream].concat());
+    let profile = xmp::png_chunk(b"iCCP", &[b"bomb\0\0", stream].concat());
+    let text = xmp::png_chunk(b"zTXt", &[b"Comment\0\0", stream].concat());
     let mut small = picture("FAW");
     let after_header = 8 + 25;
     small.splice(after_header..after_header, [profile, text].concat());

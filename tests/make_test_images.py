@@ -1,12 +1,14 @@
 """Writes test_images/: pictures of every kind the function meets, good and bad.
 
 Deterministic for the Pillow pinned in model/requirements.txt. Bits differ between
-encoder versions, so tests/golden.py is run after this.
+encoder versions, so tests/golden.py is run after this. Needs jpegtran (Debian's
+libjpeg-turbo-progs), as Pillow writes no arithmetic-coded JPEG.
 """
 
 import argparse
 import io
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -113,6 +115,10 @@ def bad_files(bad: Path) -> None:
         whole = io.BytesIO()
         moth("FAW", 10, (240, 180)).save(whole, **options)
         (bad / name).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    baseline = io.BytesIO()
+    moth("FAW", 10, (240, 180)).save(baseline, format="JPEG")
+    recoded = subprocess.run(["jpegtran", "-arithmetic"], input=baseline.getvalue(), capture_output=True, check=True)
+    (bad / "arithmetic.jpg").write_bytes(recoded.stdout)
     # 10.8 GB once decoded: the header must be refused before memory is taken.
     (bad / "60000x60000.png").write_bytes(png(60000, 60000, 8, 2, np.zeros((1, 300), np.uint8)))
 

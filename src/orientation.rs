@@ -1,0 +1,350 @@
+//! Which way up a photo is: EXIF says, or XMP where EXIF does not.
+
+use std::{borrow::Cow, io::Read};
+
+use flate2::read::ZlibDecoder;
+use image::{ImageFormat, metadata::Orientation};
+
+use crate::container::{jpeg_header, png_chunks, webp_chunks};
+
+/// Bytes of an XMP packet that are searched. One in a JPEG is no longer than 64 KiB; a compressed one in
+/// a PNG could unpack to gigabytes.
+const MAX_XMP: usize = 1 << 20;
+
+/// Marker of EXIF and XMP segments in a JPEG: APP1.
+const APP1: u8 = 0xe1;
+/// Precedes EXIF in a JPEG's APP1. Some writers put it into PNG and WebP, too.
+const EXIF: &[u8] = b"Exif\0\0";
+/// Precedes XMP in a JPEG's APP1: XMP specification, part 3, "JPEG".
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+/// Keyword of a PNG's iTXt chunk that holds XMP: part 3, "PNG".
+const XMP_KEYWORD: &[u8] = b"XML:com.adobe.xmp\0";
+
+/// Reads what to do to a photo before it is shown: EXIF's Orientation, or XMP's if EXIF has none, as
+/// Pillow does.
+///
+/// What cannot be read is no orientation. The blocks are found in `bytes`, not by the decoders: these
+/// read what precedes a PNG's pixels only, and allocate what a WebP's chunk declares, four gigabytes if
+/// it says so.
+pub fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
+    let metadata = match format {
+        ImageFormat::Jpeg => Metadata::of_jpeg(bytes),
+        ImageFormat::Png => Metadata::of_png(bytes),
+        ImageFormat::WebP => Metadata::of_webp(bytes),
+        _ => Metadata::default(),
+    };
+    let exif = metadata.exif.and_then(exif_orientation);
+    exif.or_else(|| xmp_orientation(&metadata.xmp?))
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// The blocks of a file that may tell its orientation.
+#[derive(Default)]
+struct Metadata<'a> {
+    exif: Option<&'a [u8]>,
+    xmp: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Metadata<'a> {
+    /// Of several, the first EXIF, which the others continue, and the last XMP.
+    fn of_jpeg(bytes: &'a [u8]) -> Self {
+        let app1 = |start: &'static [u8]| {
+            jpeg_header(bytes)
+                .filter(|(marker, _)| *marker == APP1)
+                .filter_map(move |(_, content)| content.strip_prefix(start))
+        };
+        Self {
+            exif: app1(EXIF).next(),
+            xmp: app1(XMP).last().map(Cow::Borrowed),
+        }
+    }
+
+    /// Of several, the last.
+    fn of_png(bytes: &'a [u8]) -> Self {
+        let intact = |kind: &'static [u8; 4], start: &'static [u8]| {
+            png_chunks(bytes)
+                .filter(move |chunk| chunk.kind == kind && chunk.content.starts_with(start))
+                .filter(|chunk| chunk.is_intact())
+                .map(|chunk| chunk.content)
+        };
+        Self {
+            exif: intact(b"eXIf", b"").last(),
+            xmp: intact(b"iTXt", XMP_KEYWORD).last().and_then(text),
+        }
+    }
+
+    /// Of several, the first.
+    fn of_webp(bytes: &'a [u8]) -> Self {
+        let chunk = |wanted: &[u8; 4]| {
+            let (_, content) = webp_chunks(bytes).find(|(kind, _)| *kind == wanted)?;
+            Some(content)
+        };
+        Self {
+            exif: chunk(b"EXIF"),
+            xmp: chunk(b"XMP ").map(Cow::Borrowed),
+        }
+    }
+}
+
+/// The text of an iTXt chunk, [`MAX_XMP`] bytes at most: <https://www.w3.org/TR/png-3/#11iTXt>.
+fn text(content: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let (is_compressed, rest) = content.strip_prefix(XMP_KEYWORD)?.split_first()?;
+    let (method, rest) = rest.split_first()?;
+    // Language and translated keyword, both ended by a zero.
+    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
+    match (is_compressed, method) {
+        (0, _) => Some(Cow::Borrowed(text)),
+        (_, 0) => {
+            let mut unpacked = Vec::new();
+            let mut decoder = ZlibDecoder::new(text).take(MAX_XMP as u64);
+            decoder.read_to_end(&mut unpacked).ok()?;
+            Some(Cow::Owned(unpacked))
+        }
+        _ => None,
+    }
+}
+
+/// Number of the tag Orientation.
+const ORIENTATION: u32 = 0x0112;
+/// Type of a 16-bit number.
+const SHORT: u32 = 3;
+
+/// The tag Orientation in the first directory of a TIFF structure: TIFF 6.0, section 2. `None` if there
+/// is no such tag; one with a value that is no orientation turns nothing.
+fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
+    let tiff = exif.strip_prefix(EXIF).unwrap_or(exif);
+    let is_little_endian = match tiff.first_chunk()? {
+        b"II*\0" => true,
+        b"MM\0*" => false,
+        _ => return None,
+    };
+    let number = |bytes: &[u8]| {
+        let append = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
+        match is_little_endian {
+            true => bytes.iter().rev().fold(0, append),
+            false => bytes.iter().fold(0, append),
+        }
+    };
+    let directory = tiff.get(number(tiff.get(4..8)?) as usize..)?;
+    let (count, entries) = directory.split_first_chunk::<2>()?;
+    let (entries, _) = entries.as_chunks::<12>();
+    let mut entries = entries.iter().take(number(count) as usize);
+    let entry = entries.find(|entry| number(&entry[..2]) == ORIENTATION)?;
+    let value = match (number(&entry[2..4]), number(&entry[4..8])) {
+        (SHORT, 1) => u8::try_from(number(&entry[8..10])).ok(),
+        _ => None,
+    };
+    let orientation = value.and_then(Orientation::from_exif);
+    Some(orientation.unwrap_or(Orientation::NoTransforms))
+}
+
+/// The property `tiff:Orientation` of an XMP packet, an attribute or an element.
+///
+/// Pillow's rule: the first match of `tiff:Orientation(="|>)([0-9])` in the packet's text counts.
+fn xmp_orientation(xmp: &[u8]) -> Option<Orientation> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let xmp = &xmp[..xmp.len().min(MAX_XMP)];
+    let digit = memchr::memmem::find_iter(xmp, NAME).find_map(|at| {
+        let after = &xmp[at + NAME.len()..];
+        let value = after
+            .strip_prefix(b"=\"")
+            .or_else(|| after.strip_prefix(b">"))?;
+        value.first().filter(|byte| byte.is_ascii_digit())
+    })?;
+    Orientation::from_exif(digit - b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::ZlibEncoder};
+
+    use super::*;
+
+    fn attribute(orientation: u8) -> Vec<u8> {
+        format!("<rdf:Description tiff:Orientation=\"{orientation}\"/>").into_bytes()
+    }
+
+    /// TIFF in little endian with the one tag Orientation.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let tag = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+        [b"II*\0\x08\0\0\0\x01\0".to_vec(), tag.to_vec(), vec![0; 4]].concat()
+    }
+
+    fn jpeg(app1: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let segments = app1.iter().map(|(start, content)| {
+            let length = (2 + start.len() + content.len()) as u16;
+            [&[0xff, APP1], &length.to_be_bytes()[..], start, content].concat()
+        });
+        let segments: Vec<Vec<u8>> = segments.collect();
+        [&[0xff, 0xd8], &segments.concat()[..], &[0xff, 0xda]].concat()
+    }
+
+    fn png(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let chunks = chunks.iter().map(|(kind, content)| {
+            let mut crc = flate2::Crc::new();
+            crc.update(*kind);
+            crc.update(content);
+            let length = (content.len() as u32).to_be_bytes();
+            [&length, &kind[..], content, &crc.sum().to_be_bytes()].concat()
+        });
+        let chunks: Vec<Vec<u8>> = chunks.collect();
+        [&b"\x89PNG\r\n\x1a\n"[..], &chunks.concat()].concat()
+    }
+
+    fn webp(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
+        let chunks = chunks.iter().map(|(kind, declared, content)| {
+            [&kind[..], &declared.to_le_bytes(), content].concat()
+        });
+        let chunks: Vec<Vec<u8>> = chunks.collect();
+        [&b"RIFF\xff\xff\xff\xffWEBP"[..], &chunks.concat()].concat()
+    }
+
+    fn zlib(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn itxt(flag: u8, method: u8, text: &[u8]) -> Vec<u8> {
+        [XMP_KEYWORD, &[flag, method], b"en\0Orientation\0", text].concat()
+    }
+
+    #[test]
+    fn xmp_is_searched_as_pillow_does() {
+        for (packet, exif) in [
+            (r#"tiff:Orientation="6""#, Some(6)),
+            ("<tiff:Orientation>8</tiff:Orientation>", Some(8)),
+            (r#"tiff:Orientation="0""#, None),
+            (r#"tiff:Orientation="9""#, None),
+            // The first digit counts.
+            (r#"tiff:Orientation="65""#, Some(6)),
+            ("tiff:Orientation='6'", None),
+            (r#"tiff:Orientation = "6""#, None),
+            ("<tiff:Orientation> 6", None),
+            (r#"exif:Orientation="6""#, None),
+            // The first that looks like one counts, whatever its value.
+            (
+                r#"tiff:Orientation="" tiff:Orientation="3" tiff:Orientation="6""#,
+                Some(3),
+            ),
+            (r#"tiff:Orientation="9" tiff:Orientation="6""#, None),
+            (r#"tiff:Orientation=""#, None),
+            ("tiff:Orientation", None),
+            ("", None),
+        ] {
+            let found = xmp_orientation(packet.as_bytes());
+            assert_eq!(found, exif.and_then(Orientation::from_exif), "{packet}");
+        }
+        let late = [vec![b' '; MAX_XMP], attribute(6)].concat();
+        assert_eq!(xmp_orientation(&late), None);
+    }
+
+    #[test]
+    fn exif_wins_if_it_has_the_tag() {
+        let other_tag = {
+            let mut exif = exif(6);
+            exif[10] = 0x13;
+            exif
+        };
+        let big_endian = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x05\0\0";
+        for (exif, expected) in [
+            (&exif(8)[..], 8),
+            (&[EXIF, &exif(8)].concat(), 8),
+            (big_endian, 5),
+            // It is there, and is no orientation.
+            (&exif(0), 1),
+            (&exif(9), 1),
+            (&other_tag, 3),
+            (&exif(8)[..16], 3),
+            (b"II*\0\xff\xff\xff\xff", 3),
+            (b"none", 3),
+            (b"", 3),
+        ] {
+            let xmp = attribute(3);
+            let length = exif.len() as u32;
+            for (format, bytes) in [
+                (ImageFormat::Jpeg, jpeg(&[(XMP, &xmp), (EXIF, exif)])),
+                (
+                    ImageFormat::Png,
+                    png(&[(b"iTXt", &itxt(0, 0, &xmp)), (b"eXIf", exif)]),
+                ),
+                (
+                    ImageFormat::WebP,
+                    webp(&[
+                        (
+                            b"XMP ",
+                            xmp.len() as u32,
+                            &[&xmp[..], &[0][..xmp.len() % 2]].concat(),
+                        ),
+                        (b"EXIF", length, exif),
+                    ]),
+                ),
+            ] {
+                assert_eq!(
+                    read(format, &bytes).to_exif(),
+                    expected,
+                    "{format:?} {exif:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_blocks_pillows_counts() {
+        let [three, six] = [3, 6].map(attribute);
+        let twice = jpeg(&[(XMP, &three), (XMP, &six)]);
+        assert_eq!(read(ImageFormat::Jpeg, &twice).to_exif(), 6);
+        let twice = jpeg(&[(EXIF, &exif(3)), (EXIF, &exif(6))]);
+        assert_eq!(read(ImageFormat::Jpeg, &twice).to_exif(), 3);
+        let [three, six] = [three, six].map(|xmp| itxt(0, 0, &xmp));
+        let twice = png(&[(b"iTXt", &three), (b"IDAT", b""), (b"iTXt", &six)]);
+        assert_eq!(read(ImageFormat::Png, &twice).to_exif(), 6);
+    }
+
+    #[test]
+    fn xmp_in_a_png_may_be_compressed_and_must_be_intact() {
+        let packed = zlib(&attribute(6));
+        for (content, expected) in [
+            (itxt(1, 0, &packed), 6),
+            (itxt(1, 1, &packed), 1),
+            (itxt(1, 0, &packed[..packed.len() - 1]), 1),
+            (itxt(1, 0, b"no zlib stream"), 1),
+            (itxt(0, 0, b""), 1),
+            (XMP_KEYWORD.to_vec(), 1),
+            ([XMP_KEYWORD, &[0, 0], b"en\0"].concat(), 1),
+            ([b"Comment\0\0\0\0\0", &attribute(6)[..]].concat(), 1),
+        ] {
+            let file = png(&[(b"IDAT", b"pixels"), (b"iTXt", &content)]);
+            assert_eq!(
+                read(ImageFormat::Png, &file).to_exif(),
+                expected,
+                "{content:?}"
+            );
+            let mut broken = file;
+            *broken.last_mut().unwrap() ^= 1;
+            assert_eq!(read(ImageFormat::Png, &broken).to_exif(), 1);
+        }
+    }
+
+    #[test]
+    fn a_packed_xmp_is_unpacked_as_far_as_it_is_searched() {
+        let bomb = zlib(&[attribute(6), vec![b' '; 64 * MAX_XMP]].concat());
+        let content = itxt(1, 0, &bomb);
+        let text = text(&content).unwrap();
+        assert_eq!(text.len(), MAX_XMP);
+        assert_eq!(xmp_orientation(&text), Some(Orientation::Rotate90));
+    }
+
+    #[test]
+    fn a_chunk_is_no_longer_than_the_file() {
+        let odd: (&[u8; 4], u32, &[u8]) = (b"ICCP", 3, &[1, 2, 3, 0]);
+        for declared in [26, 27, u32::MAX] {
+            let file = webp(&[odd, (b"EXIF", declared, &exif(6))]);
+            assert_eq!(read(ImageFormat::WebP, &file).to_exif(), 6);
+        }
+        assert_eq!(read(ImageFormat::WebP, &webp(&[odd])).to_exif(), 1);
+        assert_eq!(read(ImageFormat::WebP, b"RIFF").to_exif(), 1);
+    }
+}
