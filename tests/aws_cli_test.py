@@ -4,54 +4,29 @@ import decimal
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
+from serve import ROOT, serve
 
-ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "test_images/good/faw.jpg"
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
     """A function that runs one AWS CLI command against the served endpoints and gives its JSON."""
-    binary = os.environ.get("CLASSIFIER_BIN")
-    assert binary, "set CLASSIFIER_BIN to the classifier's binary"
-    port = three_free_ports()
-    served = subprocess.Popen(
-        [binary, "local", "--serve", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    printed = "".join(iter(served.stdout.readline, "Ctrl-C stops it.\n"))
-    variables = re.search(r"^export (.*)$", printed, re.MULTILINE)[1]
-    environment = os.environ | dict(pair.split("=", 1) for pair in variables.split())
-    endpoints = dict(re.findall(r"^(S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
+    with serve() as served:
+        environment = os.environ | served.variables
 
-    def run(service: str, *arguments: str) -> dict | None:
-        endpoint = endpoints[{"s3": "S3", "s3api": "S3", "dynamodb": "DynamoDB", "lambda": "Lambda"}[service]]
-        command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
-        done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith("{") else None
+        def run(service: str, *arguments: str) -> dict | None:
+            endpoint = served.endpoints[{"dynamodb": "DynamoDB", "lambda": "Lambda"}.get(service, "S3")]
+            command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
+            done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout) if done.stdout.startswith("{") else None
 
-    yield run
-    served.send_signal(signal.SIGINT)
-    assert served.wait(timeout=30) == 0
-
-
-def three_free_ports() -> int:
-    for port in range(19500, 19900, 3):
-        try:
-            for offset in range(3):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-            return port
-        except OSError:
-            continue
-    raise AssertionError("no three free ports in a row")
+        yield run
 
 
 def records(aws, key: str, count: int) -> list[dict]:
