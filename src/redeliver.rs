@@ -8,7 +8,7 @@
 use std::{collections::HashSet, future::Future, time::Duration};
 
 use aws_config::SdkConfig;
-use aws_sdk_lambda::{error::DisplayErrorContext, primitives::Blob};
+use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
@@ -216,7 +216,7 @@ impl Redelivery {
             .payload(Blob::new(event.to_string()))
             .send()
             .await
-            .map_err(|error| Kept::Invoke(DisplayErrorContext(error).to_string()))?;
+            .map_err(|error| Kept::Invoke(chain(&error)))?;
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             Some(kind) => Err(Kept::Function(function_error(&payload).unwrap_or(kind))),
@@ -266,7 +266,7 @@ impl Redelivery {
         let delete = delete.queue_url(&self.stack.failure_queue);
         match delete.receipt_handle(receipt).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(DisplayErrorContext(error).to_string()),
+            Err(error) => Err(chain(&error)),
         }
     }
 
@@ -288,7 +288,7 @@ impl Redelivery {
     }
 }
 
-async fn queued<T, E: std::error::Error>(
+async fn queued<T, E: std::error::Error + Send + Sync + 'static>(
     action: &'static str,
     queue: &str,
     call: impl Future<Output = Result<T, E>>,
@@ -296,7 +296,7 @@ async fn queued<T, E: std::error::Error>(
     call.await.map_err(|error| RedeliverError::Queue {
         action,
         queue: queue.to_owned(),
-        source: DisplayErrorContext(error).to_string().into(),
+        source: error.into(),
     })
 }
 

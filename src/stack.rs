@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 
 use crate::{aws, error::Source};
 
@@ -74,7 +74,7 @@ impl Stack {
             },
             _ => StackError::Describe {
                 name: name.to_owned(),
-                source: DisplayErrorContext(error).to_string().into(),
+                source: error.into(),
             },
         })?;
         let mut outputs: HashMap<String, String> = described

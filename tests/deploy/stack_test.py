@@ -7,21 +7,19 @@ import copy
 import io
 import json
 import os
+import re
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 from template_test import ROOT, expand
-
-STACK = "moths"
-ZONE = "Africa/Lagos"
 
 
 def free_port() -> int:
@@ -30,7 +28,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def until(condition, seconds: float = 120, what: str = ""):
+def until(condition, seconds: float = 30, what: str = ""):
     """The first value of `condition()` that is true."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -77,5 +75,237 @@ class Cloud:
         self.log.close()
 
 
-if __name__ == "__main__":
-    pass
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"))
+    yield cloud
+    cloud.stop()
+
+
+def binary() -> str:
+    return os.environ.get("CLASSIFIER_BIN", str(ROOT / "target/debug/moth-classifier"))
+
+
+def bootstrap() -> bytes:
+    """A zip whose program is the real binary: the emulator starts it as a process of this machine."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as package:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        package.writestr(entry, f"#!/bin/sh\nexec '{binary()}'\n")
+    return file.getvalue()
+
+
+def template(environment: dict[str, str]) -> str:
+    """The expanded template without what the emulator does not have."""
+    expanded = copy.deepcopy(expand())
+    del expanded["Delivery"]
+    resources = expanded["Resources"]
+    for name in [name for name, resource in resources.items()
+                 if resource["Type"].startswith("AWS::CodeDeploy") or name in ("CodeDeployServiceRole", "Dashboard")
+                 or resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]]:
+        del resources[name]
+    resources["FunctionAliaslive"].pop("UpdatePolicy", None)
+    # An image becomes a package with the same program in it.
+    function = resources["Function"]["Properties"]
+    function |= {"PackageType": "Zip", "Runtime": "provided.al2023", "Handler": "bootstrap",
+                 "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"}}
+    function["Environment"]["Variables"] |= environment
+    # It compares this with a number, and takes the parameter for text.
+    resources["QueueMapping"]["Properties"]["ScalingConfig"]["MaximumConcurrency"] = 10
+    return json.dumps(expanded)
+
+
+# A model that answers in a moment.
+MODEL = {"MODEL_DIR": str(ROOT / "tests/color_model")}
+BROKEN = MODEL | {"LEDGER_TABLE": "no-such-table"}
+
+
+class Deployed:
+    """A stack, deployed."""
+
+    def __init__(self, cloud: Cloud, name: str, delivery: str, environment: dict[str, str]):
+        self.cloud, self.name, self.releases = cloud, name, 1795249542
+        services = ("cloudformation", "s3", "sqs", "lambda", "dynamodb")
+        self.cloudformation, self.s3, self.sqs, self.functions, self.dynamodb = map(cloud.client, services)
+        self.s3.create_bucket(Bucket="packages")
+        self.s3.put_object(Bucket="packages", Key="bootstrap.zip", Body=bootstrap())
+        self.deploy(self.cloudformation.create_stack, delivery, environment)
+        (mapping,) = self.functions.list_event_source_mappings(FunctionName=f"{name}:live")["EventSourceMappings"]
+        self.mapping = mapping["UUID"]
+
+    def deploy(self, call, delivery: str, environment: dict[str, str]):
+        self.releases += 1
+        parameters = {
+            "ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/moths@sha256:" + "0" * 64,
+            "Release": f"{self.releases} test", "Delivery": delivery,
+        }
+        environment = environment | {"AWS_ENDPOINT_URL": self.cloud.url}
+        call(StackName=self.name, TemplateBody=template(environment), Capabilities=["CAPABILITY_IAM"],
+             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+        until(lambda: self.status() in ("CREATE_COMPLETE", "UPDATE_COMPLETE"), what=f"{self.name} is deployed")
+
+    def update(self, delivery: str, environment: dict[str, str] = MODEL):
+        self.deploy(self.cloudformation.update_stack, delivery, environment)
+
+    def status(self) -> str:
+        (stack,) = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+        assert "ROLLBACK" not in stack["StackStatus"] and "FAILED" not in stack["StackStatus"], stack
+        return stack["StackStatus"]
+
+    def put(self, *keys: str):
+        for key in keys:
+            self.s3.put_object(Bucket=self.outputs["BucketName"], Key=key, Body=PHOTO)
+
+    def give_up_on(self, key: str):
+        """Puts a direct event into the failure queue, as Lambda's failure destination does, which the emulator
+        does not know for an alias."""
+        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "awsRegion": "us-east-1",
+                  "s3": {"bucket": {"name": self.outputs["BucketName"]}, "object": {"key": key}}}
+        failure = {
+            "version": "1.0", "timestamp": "2026-11-20T18:04:31.000Z",
+            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3,
+                               "functionArn": self.outputs["FunctionAlias"]},
+            "requestPayload": {"Records": [record]},
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "responsePayload": {"errorType": "Retryable", "errorMessage": "1 of 1 records failed"},
+        }
+        self.sqs.send_message(QueueUrl=self.outputs["FailureQueueUrl"], MessageBody=json.dumps(failure))
+
+    def hold(self, held: bool):
+        """Keeps the function from the upload queue, or lets it go on."""
+        self.functions.update_event_source_mapping(UUID=self.mapping, Enabled=not held)
+
+    def waiting(self, queue: str) -> int:
+        """Messages in a queue, in hand or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
+
+    def counted(self) -> set[str]:
+        """The keys that are counted; their ordinals are 1, 2, 3, … without gap or repeat."""
+        records = self.dynamodb.scan(TableName=self.outputs["PredictionsTable"])["Items"]
+        ordinals = sorted((record["PredictionDate"]["S"], int(record["Count_ClassName"]["N"])) for record in records)
+        days = {day for day, _ in ordinals}
+        assert ordinals == sorted((day, n) for day in days for n in range(1, 1 + sum(d == day for d, _ in ordinals)))
+        return {record["ObjectKey"]["S"] for record in records}
+
+    def redeliver(self, status: int) -> list[dict]:
+        done = subprocess.run([binary(), "redeliver", "--stack", self.name, "--json"], capture_output=True, text=True,
+                              env=self.cloud.environment, timeout=120)
+        assert done.returncode == status, done.stdout + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def blue_png() -> bytes:
+    """A blue picture, which the model of the tests calls FAW."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    size = 8
+    rows = (b"\0" + b"\0\0\xff" * size) * size
+    head = size.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+PHOTO = blue_png()
+
+
+def keys(prefix: str, number: int = 5) -> list[str]:
+    return [f"{prefix}/{n}.png" for n in range(number)]
+
+
+def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
+    stack = Deployed(cloud, "switched", "Queue", MODEL)
+    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the test event of S3 is worked on")
+    stack.hold(True)
+    waiting = keys("waiting")
+    stack.put(*waiting)
+    until(lambda: stack.waiting("UploadQueueUrl") == 5, what="five photos wait")
+
+    stack.update("Direct")
+    assert stack.waiting("UploadQueueUrl") == 5
+    direct = keys("direct", 2)
+    stack.put(*direct)
+    until(lambda: stack.counted() == set(direct), what="direct photos are counted")
+    assert stack.waiting("UploadQueueUrl") == 5
+
+    stack.hold(False)
+    until(lambda: stack.counted() == set(direct + waiting), what="the photos that waited are counted")
+    stack.update("Queue")
+    stack.put("queued.png")
+    until(lambda: stack.counted() == {*direct, *waiting, "queued.png"}, what="a photo is counted by the queue again")
+    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the queue is empty")
+
+    # Who tears the stack down without a look loses neither photos, nor records, nor what waits.
+    stack.hold(True)
+    stack.put(*keys("late"))
+    until(lambda: stack.waiting("UploadQueueUrl") == 5, what="five photos wait")
+    before = stack.counted()
+    stack.cloudformation.delete_stack(StackName=stack.name)
+    until(lambda: not stack.functions.list_functions()["Functions"], what="the function is deleted")
+    assert stack.waiting("UploadQueueUrl") == 5 and stack.waiting("FailureQueueUrl") == 0
+    assert stack.counted() == before
+    assert stack.s3.head_object(Bucket=stack.outputs["BucketName"], Key="late/0.png")
+
+
+def test_what_the_function_gave_up_on_is_delivered_again(cloud):
+    stack = Deployed(cloud, "redelivered", "Direct", BROKEN)
+    for key in keys("direct", 3):
+        stack.put(key)
+        stack.give_up_on(key)
+    stack.update("Queue", BROKEN)
+    # A message that failed is received again at once.
+    stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["UploadQueueUrl"], Attributes={"VisibilityTimeout": "0"})
+    stack.put(*keys("queued", 3))
+    until(lambda: stack.waiting("FailureQueueUrl") >= 6 and stack.waiting("UploadQueueUrl") == 0,
+          what="messages are given up on")
+    messages = stack.waiting("FailureQueueUrl")
+
+    # While the cause is not mended every message is kept, and can be received again.
+    kept = stack.redeliver(1)
+    assert len(kept) == messages and not any(message["deleted"] for message in kept)
+    assert all("no-such-table" in message["reason"] for message in kept)
+    assert stack.waiting("FailureQueueUrl") == messages and not stack.counted()
+
+    stack.update("Queue")
+    failures = stack.outputs["FailureQueueUrl"]
+    stack.sqs.send_message(QueueUrl=failures, MessageBody='{"Event": "s3:TestEvent", "Bucket": "moths"}')
+    stack.sqs.send_message(QueueUrl=failures, MessageBody='{"requestPayload": {}}')
+    done = stack.redeliver(1)
+    assert len(done) == messages + 2
+    (junk,) = (message for message in done if not message["deleted"])
+    assert not junk["readable"] and "empty object" in junk["reason"]
+    outcomes = [outcome for message in done if message["deleted"] for outcome in message["outcomes"]]
+    assert {outcome["key"] for outcome in outcomes} == {*keys("direct", 3), *keys("queued", 3)}
+    assert [outcome["outcome"] for outcome in outcomes].count("recorded") == 6
+    assert stack.counted() == {*keys("direct", 3), *keys("queued", 3)}
+    assert stack.waiting("FailureQueueUrl") == 1
+
+    # Once more, on a queue that is empty: nothing is invoked, and nothing comes of it.
+    stack.sqs.purge_queue(QueueUrl=failures)
+    assert stack.redeliver(0) == []
+    assert stack.waiting("FailureQueueUrl") == stack.waiting("UploadQueueUrl") == 0
+    assert len(stack.counted()) == 6
+
+
+def test_what_is_missing_is_named(cloud):
+    no_region = {name: value for name, value in cloud.environment.items() if "REGION" not in name}
+    no_region["AWS_EC2_METADATA_DISABLED"] = "true"
+    for environment, said in [(cloud.environment, "no stack none in us-east-1"), (no_region, "set AWS_REGION")]:
+        done = subprocess.run([binary(), "redeliver", "--stack", "none"], capture_output=True, text=True,
+                              env=environment, timeout=60)
+        assert done.returncode == 1 and said in done.stderr, done.stderr
+
+
+def test_a_person_sees_a_table(cloud):
+    stack = Deployed(cloud, "shown", "Direct", MODEL)
+    stack.put("shown.png")
+    until(lambda: stack.counted() == {"shown.png"}, what="the photo is counted")
+    stack.give_up_on("shown.png")
+    done = subprocess.run([binary(), "redeliver", "--stack", "shown"], capture_output=True, text=True,
+                          env=cloud.environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^[0-9a-f]{8} +duplicate +shown\.png +FAW +\S+ +1$", done.stdout, re.MULTILINE), done.stdout
+    assert "1 deleted, 0 kept" in done.stdout and "Photos: 1 duplicate." in done.stdout
