@@ -3,137 +3,19 @@
 #![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+mod support;
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload,
     CompletedPart, Delete, EncodingType, MetadataDirective, ObjectIdentifier,
     VersioningConfiguration,
 };
-use moth_classifier::local::s3::{self, Notification, Store, StoreError};
+use moth_classifier::local::s3::{Notification, Store, StoreError};
+use support::s3::{BUCKET, Server, client, failure, noise};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
-use tokio::task::JoinHandle;
 
-const BUCKET: &str = "moths";
 const MIB: usize = 1024 * 1024;
-
-struct Server {
-    client: Client,
-    store: Store,
-    notifications: UnboundedReceiver<Notification>,
-    endpoint: String,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    async fn start(folder: &TempDir) -> Self {
-        let (store, notifications) = Store::open(folder.path(), "eu-west-1").unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let served = store.clone();
-        let task = tokio::spawn(async move {
-            let credentials = s3::Credentials {
-                access_key: "key".to_owned(),
-                secret_key: "secret".to_owned(),
-            };
-            s3::serve(listener, served, credentials, async {
-                let _ = stopped.await;
-            })
-            .await
-            .unwrap();
-        });
-        let client = client(&endpoint, "secret");
-        Self {
-            client,
-            store,
-            notifications,
-            endpoint,
-            stop,
-            task,
-        }
-    }
-
-    async fn with_bucket(folder: &TempDir, versioned: bool) -> Self {
-        let server = Self::start(folder).await;
-        server.store.create_bucket(BUCKET, versioned).unwrap();
-        server
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.task.await.unwrap();
-    }
-
-    async fn put(&self, key: &str, body: &[u8]) -> Option<String> {
-        let put = self.client.put_object().bucket(BUCKET).key(key);
-        let body = ByteStream::from(body.to_vec());
-        put.body(body).send().await.unwrap().version_id
-    }
-
-    async fn get(&self, key: &str, version: Option<&str>) -> Vec<u8> {
-        let get = self.client.get_object().bucket(BUCKET).key(key);
-        let answer = get.set_version_id(version.map(str::to_owned)).send().await;
-        answer.unwrap().body.collect().await.unwrap().to_vec()
-    }
-
-    async fn keys(&self) -> Vec<String> {
-        let page = self.client.list_objects_v2().bucket(BUCKET).send().await;
-        let objects = page.unwrap().contents.unwrap_or_default();
-        objects
-            .into_iter()
-            .map(|object| object.key.unwrap())
-            .collect()
-    }
-
-    async fn notification(&mut self) -> Notification {
-        tokio::time::timeout(Duration::from_secs(5), self.notifications.recv())
-            .await
-            .unwrap()
-            .unwrap()
-    }
-}
-
-fn client(endpoint: &str, secret: &str) -> Client {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("key", secret, None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    Client::from_conf(config.build())
-}
-
-/// HTTP status and error code.
-fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
-    result: Result<T, SdkError<E>>,
-) -> (u16, String) {
-    match result.unwrap_err() {
-        SdkError::ServiceError(error) => (
-            error.raw().status().as_u16(),
-            error.err().code().unwrap_or_default().to_owned(),
-        ),
-        error => panic!("{error:?}"),
-    }
-}
-
-/// Bytes that differ from place to place.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u32;
-    (0..length)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        })
-        .collect()
-}
 
 #[tokio::test]
 async fn versions_and_delete_markers() {
