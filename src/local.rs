@@ -203,7 +203,11 @@ impl Local {
                 reason,
             })?;
 
-        let (store, mut notifications) = s3::Store::open(&folder, REGION)?;
+        let configuration = s3::Configuration {
+            region: REGION.to_owned(),
+            notifying_bucket: BUCKET.to_owned(),
+        };
+        let (store, mut notifications) = s3::Store::open(&folder, configuration)?;
         store.create_bucket(BUCKET, true)?;
         let (access_key, secret_key) = (CREDENTIALS.0.to_owned(), CREDENTIALS.1.to_owned());
         let credentials = s3::Credentials {

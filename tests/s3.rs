@@ -11,8 +11,8 @@ use aws_sdk_s3::types::{
     CompletedPart, Delete, EncodingType, MetadataDirective, ObjectIdentifier,
     VersioningConfiguration,
 };
-use moth_classifier::local::s3::{Notification, Store, StoreError};
-use support::s3::{BUCKET, Server, client, failure, noise};
+use moth_classifier::local::s3::{Configuration, Notification, Store, StoreError};
+use support::s3::{BUCKET, Server, client, configuration, failure, noise};
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -522,7 +522,7 @@ async fn what_was_acknowledged_outlives_the_process() {
     server.store.delivered(taken.id).unwrap();
     let taken_not_delivered = server.notification().await;
     assert!(matches!(
-        Store::open(folder.path(), "eu-west-1"),
+        Store::open(folder.path(), configuration()),
         Err(StoreError::InUse { .. })
     ));
     server.stop().await;
@@ -537,6 +537,35 @@ async fn what_was_acknowledged_outlives_the_process() {
     assert_eq!(again.event, taken_not_delivered.event);
     server.put("c", b"three").await;
     assert!(server.notification().await.id > again.id);
+}
+
+#[tokio::test]
+async fn one_bucket_notifies() {
+    let folder = TempDir::new().unwrap();
+    let put = async |server: &Server, bucket: &str| {
+        let put = server.client.put_object().bucket(bucket).key("a");
+        put.send().await.unwrap();
+    };
+    // An earlier run notified of another bucket, and was stopped before the delivery.
+    let other = Configuration {
+        notifying_bucket: "other".to_owned(),
+        ..configuration()
+    };
+    let server = Server::with_configuration(&folder, other.clone()).await;
+    server.store.create_bucket("other", true).unwrap();
+    put(&server, "other").await;
+    server.stop().await;
+
+    let mut server = Server::with_bucket(&folder, true).await;
+    put(&server, "other").await;
+    put(&server, BUCKET).await;
+    let event = server.notification().await.event;
+    assert_eq!(event["Records"][0]["s3"]["bucket"]["name"], BUCKET);
+    assert!(server.notifications.try_recv().is_err());
+    server.stop().await;
+
+    let mut server = Server::with_configuration(&folder, other).await;
+    assert!(server.notifications.try_recv().is_err());
 }
 
 #[tokio::test]

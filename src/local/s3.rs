@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Store`] holds the semantics: versions, delete markers, conditional writes, multipart uploads and the
-//! notification of every created version. `service` only translates between it and the wire; [`serve`] listens.
+//! notification of every version created in one bucket. `service` only translates between it and the wire; [`serve`] listens.
 //!
 //! Every change is one SQLite transaction. A blob is written before the row that names it is committed, and
 //! removed after the row is gone, so a crash loses nothing acknowledged and leaves at most blobs that no row
@@ -33,4 +33,4 @@ mod version;
 pub use error::StoreError;
 pub use notification::Notification;
 pub use server::{Credentials, serve};
-pub use store::Store;
+pub use store::{Configuration, Store};

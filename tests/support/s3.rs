@@ -6,13 +6,22 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use moth_classifier::local::s3::{self, Notification, Store};
+use moth_classifier::local::s3::{self, Configuration, Notification, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use tokio::task::JoinHandle;
 
 pub const BUCKET: &str = "moths";
+
+pub const REGION: &str = "eu-west-1";
+
+pub fn configuration() -> Configuration {
+    Configuration {
+        region: REGION.to_owned(),
+        notifying_bucket: BUCKET.to_owned(),
+    }
+}
 
 pub struct Server {
     pub client: Client,
@@ -25,7 +34,11 @@ pub struct Server {
 
 impl Server {
     pub async fn start(folder: &TempDir) -> Self {
-        let (store, notifications) = Store::open(folder.path(), "eu-west-1").unwrap();
+        Self::with_configuration(folder, configuration()).await
+    }
+
+    pub async fn with_configuration(folder: &TempDir, configuration: Configuration) -> Self {
+        let (store, notifications) = Store::open(folder.path(), configuration).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -95,7 +108,7 @@ impl Server {
 pub fn client(endpoint: &str, secret: &str) -> Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"))
+        .region(Region::new(REGION))
         .credentials_provider(Credentials::new("key", secret, None, None, "test"))
         .endpoint_url(endpoint)
         .http_client(aws_smithy_http_client::Builder::new().build_http());
