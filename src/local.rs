@@ -72,7 +72,7 @@ pub struct Between {
 /// Where the services listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoints {
-    /// S3, path style.
+    /// S3.
     pub s3: SocketAddr,
     /// DynamoDB.
     pub dynamodb: SocketAddr,

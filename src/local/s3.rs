@@ -20,6 +20,7 @@ mod buckets;
 mod checksum;
 mod completion;
 mod error;
+mod host;
 mod listing;
 mod multipart;
 mod notification;

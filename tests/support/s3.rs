@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{self, BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use moth_classifier::local::s3::{self, Configuration, Notification, Store};
@@ -106,13 +106,16 @@ impl Server {
 }
 
 pub fn client(endpoint: &str, secret: &str) -> Client {
-    let config = aws_sdk_s3::Config::builder()
+    Client::from_conf(client_config(endpoint, "key", secret).build())
+}
+
+pub fn client_config(endpoint: &str, access_key: &str, secret: &str) -> config::Builder {
+    aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
-        .credentials_provider(Credentials::new("key", secret, None, None, "test"))
+        .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
         .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    Client::from_conf(config.build())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
 }
 
 /// HTTP status and error code.
@@ -126,6 +129,12 @@ pub fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
         ),
         error => panic!("{error:?}"),
     }
+}
+
+/// What the error says.
+pub fn message<T, E: ProvideErrorMetadata>(result: &Result<T, SdkError<E>>) -> String {
+    let error = result.as_ref().err().unwrap();
+    error.message().unwrap_or_default().to_owned()
 }
 
 /// Bytes that differ from place to place.

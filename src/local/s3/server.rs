@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::host::LocalHost;
 use super::notification::Caller;
 use super::service::Service;
 use super::store::Store;
@@ -34,7 +35,7 @@ pub struct Credentials {
     pub secret_key: String,
 }
 
-/// Serves the store over HTTP, path style, until `shutdown` resolves and the requests under way are answered.
+/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under way are answered.
 ///
 /// # Errors
 ///
@@ -50,6 +51,7 @@ pub async fn serve(
         credentials.access_key,
         credentials.secret_key,
     ));
+    builder.set_host(LocalHost);
     let app = Router::new()
         .fallback(answer)
         .with_state(builder.build())
