@@ -12,7 +12,7 @@ use aws_sdk_s3::types::{
     VersioningConfiguration,
 };
 use moth_classifier::local::s3::{Configuration, Notification, Store, StoreError};
-use support::s3::{BUCKET, Server, client, configuration, failure, noise};
+use support::s3::{BUCKET, Server, configuration, failure, noise};
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -193,18 +193,6 @@ async fn damaged_bodies_are_refused() {
     }
     let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap();
     assert_eq!(blobs.count(), 4);
-}
-
-#[tokio::test]
-async fn only_the_key_pair_is_let_in() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::with_bucket(&folder, true).await;
-    let stranger = client(&server.endpoint, "guess");
-    let put = stranger.put_object().bucket(BUCKET).key("a");
-    assert_eq!(
-        failure(put.send().await),
-        (403, "SignatureDoesNotMatch".to_owned())
-    );
 }
 
 #[tokio::test]

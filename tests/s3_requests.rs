@@ -126,3 +126,45 @@ async fn an_unknown_host_makes_no_bucket() {
     let buckets = server.client.list_buckets().send().await.unwrap();
     assert_eq!(buckets.buckets().len(), 1);
 }
+
+#[tokio::test]
+async fn only_the_key_pair_is_let_in() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::with_bucket(&folder, true).await;
+    for (access_key, secret, code, said) in [
+        (
+            "key",
+            "guess",
+            "SignatureDoesNotMatch",
+            [
+                "The request signature we calculated does not match the signature you provided. \
+                 Check your key and signing method.",
+                "AWS_SECRET_ACCESS_KEY",
+            ],
+        ),
+        (
+            "guess",
+            "secret",
+            "InvalidAccessKeyId",
+            [
+                "The AWS Access Key Id you provided does not exist in our records.",
+                "AWS_ACCESS_KEY_ID to key",
+            ],
+        ),
+    ] {
+        let config = client_config(&server.endpoint, access_key, secret);
+        let stranger = Client::from_conf(config.build());
+        let put = stranger.put_object().bucket(BUCKET).key("a").send().await;
+        let message = message(&put);
+        assert!(said.iter().all(|said| message.contains(said)), "{message}");
+        assert_eq!(failure(put), (403, code.to_owned()));
+        let head = stranger.head_object().bucket(BUCKET).key("a").send().await;
+        assert_eq!(failure(head).0, 403);
+    }
+    let anonymous = ureq::get(format!("{}/{BUCKET}/a", server.endpoint));
+    let refused = tokio::task::spawn_blocking(|| anonymous.call())
+        .await
+        .unwrap();
+    assert!(matches!(refused, Err(ureq::Error::StatusCode(403))));
+    assert!(server.keys().await.is_empty());
+}

@@ -15,6 +15,8 @@
 //!
 //! Not implemented: tags, ACLs, object lock, encryption, lifecycle, bucket policies, reading by part number.
 
+mod answer;
+mod auth;
 mod blob;
 mod buckets;
 mod checksum;
@@ -31,7 +33,8 @@ mod service;
 mod store;
 mod version;
 
+pub use auth::Credentials;
 pub use error::StoreError;
 pub use notification::Notification;
-pub use server::{Credentials, serve};
+pub use server::serve;
 pub use store::{Configuration, Store};

@@ -9,31 +9,23 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::answer::complete;
+use super::auth::Credentials;
 use super::host::LocalHost;
 use super::notification::Caller;
 use super::service::Service;
 use super::store::Store;
+use crate::error::Source;
 
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The one key pair that requests must be signed with.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The access key id.
-    pub access_key: String,
-    /// The secret access key.
-    pub secret_key: String,
-}
 
 /// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under way are answered.
 ///
@@ -47,10 +39,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut builder = S3ServiceBuilder::new(Service::new(store));
-    builder.set_auth(SimpleAuth::from_single(
-        credentials.access_key,
-        credentials.secret_key,
-    ));
+    builder.set_auth(credentials);
     builder.set_host(LocalHost);
     let app = Router::new()
         .fallback(answer)
@@ -85,19 +74,14 @@ async fn answer(
         address: peer.ip(),
         request_id,
     });
-    let mut response = match service.call(request.map(s3s::Body::http_body_unsync)).await {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            tracing::error!(?error, "request could not be answered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+    let answered = match service.call(request.map(s3s::Body::http_body_unsync)).await {
+        Ok(response) => complete(response.map(Body::new)).await.map_err(Into::into),
+        Err(error) => Err(Source::from(error)),
     };
-    // s3s gives every error an XML body; this one must not announce any.
-    if response.status() == StatusCode::NOT_MODIFIED {
-        *response.body_mut() = Body::empty();
-        response.headers_mut().remove(CONTENT_LENGTH);
-        response.headers_mut().remove(CONTENT_TYPE);
-    }
+    let mut response = answered.unwrap_or_else(|error| {
+        tracing::error!(%error, "request could not be answered");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    });
     if let Ok(header) = header {
         response
             .headers_mut()
