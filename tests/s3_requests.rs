@@ -6,11 +6,13 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use support::s3::{BUCKET, Server, client_config, failure, message};
 use tempfile::TempDir;
@@ -161,10 +163,78 @@ async fn only_the_key_pair_is_let_in() {
         let head = stranger.head_object().bucket(BUCKET).key("a").send().await;
         assert_eq!(failure(head).0, 403);
     }
-    let anonymous = ureq::get(format!("{}/{BUCKET}/a", server.endpoint));
-    let refused = tokio::task::spawn_blocking(|| anonymous.call())
-        .await
-        .unwrap();
-    assert!(matches!(refused, Err(ureq::Error::StatusCode(403))));
+    let anonymous = send(&format!("{}/{BUCKET}/a", server.endpoint), &[]).await;
+    assert_eq!(anonymous.status(), 403);
     assert!(server.keys().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_range_that_s3_does_not_understand_is_ignored() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::with_bucket(&folder, true).await;
+    let old = server.put("a b.jpg", b"0123456789").await.unwrap();
+    server.put("a b.jpg", b"new").await;
+    let get = |range: &str| {
+        let get = server.client.get_object().bucket(BUCKET).key("a b.jpg");
+        get.version_id(&old).range(range)
+    };
+    for range in [
+        "bytes=0-1,3-4",
+        "bytes=4-2",
+        "bytes=x",
+        "bytes=-",
+        "lines=1-2",
+    ] {
+        let whole = get(range).send().await.unwrap();
+        assert_eq!(whole.content_range(), None, "{range}");
+        assert_eq!(whole.content_length(), Some(10), "{range}");
+        assert_eq!(whole.body.collect().await.unwrap().to_vec(), b"0123456789");
+        let head = server.client.head_object().bucket(BUCKET).key("a b.jpg");
+        let head = head.range(range).send().await.unwrap();
+        assert_eq!(head.content_length(), Some(3), "{range}");
+    }
+    for range in ["bytes=10-", "bytes=99999999999999999999-", "bytes=-0"] {
+        let refused = get(range).send().await;
+        assert_eq!(
+            failure(refused),
+            (416, "InvalidRange".to_owned()),
+            "{range}"
+        );
+    }
+    let rest = get("bytes=8-99999999999999999999").send().await.unwrap();
+    assert_eq!(rest.content_range(), Some("bytes 8-9/10"));
+
+    // Only who may read without the header may read with it.
+    let config = client_config(&server.endpoint, "key", "guess");
+    let stranger = Client::from_conf(config.build());
+    let get_as = |client: &Client| {
+        let get = client.get_object().bucket(BUCKET).key("a b.jpg");
+        get.version_id(&old).range("bytes=x")
+    };
+    let refused = get_as(&stranger).send().await;
+    assert_eq!(failure(refused).0, 403);
+    for (client, status) in [(&server.client, 200), (&stranger, 403)] {
+        let presigned = get_as(client);
+        let presigned = presigned
+            .presigned(PresigningConfig::expires_in(Duration::from_secs(60)).unwrap())
+            .await
+            .unwrap();
+        let answer = send(presigned.uri(), &[("range", "bytes=x")]).await;
+        assert_eq!(answer.status(), status);
+    }
+    let unsigned = format!("{}/{BUCKET}/a%20b.jpg", server.endpoint);
+    let answer = send(&unsigned, &[("range", "bytes=x")]).await;
+    assert_eq!(answer.status(), 403);
+}
+
+/// GETs the URL as it is.
+async fn send(url: &str, headers: &[(&str, &str)]) -> ureq::http::Response<ureq::Body> {
+    let config = ureq::config::Config::builder().http_status_as_error(false);
+    let mut request = config.build().new_agent().get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    tokio::task::spawn_blocking(|| request.call().unwrap())
+        .await
+        .unwrap()
 }

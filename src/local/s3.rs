@@ -27,6 +27,7 @@ mod listing;
 mod multipart;
 mod notification;
 mod objects;
+mod range;
 mod rows;
 mod server;
 mod service;

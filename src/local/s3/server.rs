@@ -20,6 +20,7 @@ use super::answer::complete;
 use super::auth::Credentials;
 use super::host::LocalHost;
 use super::notification::Caller;
+use super::range::RangeRoute;
 use super::service::Service;
 use super::store::Store;
 use crate::error::Source;
@@ -38,12 +39,9 @@ pub async fn serve(
     credentials: Credentials,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let mut builder = S3ServiceBuilder::new(Service::new(store));
-    builder.set_auth(credentials);
-    builder.set_host(LocalHost);
     let app = Router::new()
         .fallback(answer)
-        .with_state(builder.build())
+        .with_state(service(&store, credentials))
         .into_make_service_with_connect_info::<SocketAddr>();
     let (began, begun) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -60,6 +58,20 @@ pub async fn serve(
             }
         } => Ok(()),
     }
+}
+
+fn service(store: &Store, credentials: Credentials) -> S3Service {
+    let builder = || {
+        let mut builder = S3ServiceBuilder::new(Service::new(store.clone()));
+        builder.set_host(LocalHost);
+        builder
+    };
+    let mut authenticated = builder();
+    authenticated.set_auth(credentials);
+    authenticated.set_route(RangeRoute {
+        unauthenticated: builder().build(),
+    });
+    authenticated.build()
 }
 
 async fn answer(
