@@ -7,9 +7,9 @@ mod support;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload,
-    CompletedPart, Delete, EncodingType, MetadataDirective, ObjectIdentifier,
-    VersioningConfiguration,
+    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType,
+    CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
+    ObjectAttributes, ObjectIdentifier, StorageClass, VersioningConfiguration,
 };
 use moth_classifier::local::s3::{Configuration, Notification, Store, StoreError};
 use support::s3::{BUCKET, Server, configuration, failure, noise};
@@ -447,6 +447,16 @@ async fn multipart_uploads() {
     assert_eq!(failure(small), (400, "EntityTooSmall".to_owned()));
     let done = complete(&parts[1..]).await.unwrap();
     assert!(done.checksum_crc32().unwrap().ends_with("-1"));
+    let attributes = client.get_object_attributes().bucket(BUCKET);
+    let attributes = attributes
+        .key("big.jpg")
+        .object_attributes(ObjectAttributes::ObjectParts)
+        .object_attributes(ObjectAttributes::Checksum);
+    let attributes = attributes.send().await.unwrap();
+    let parts = attributes.object_parts().unwrap();
+    assert_eq!(parts.total_parts_count(), Some(1));
+    let checksum = attributes.checksum().unwrap();
+    assert_eq!(checksum.checksum_type(), Some(&ChecksumType::Composite));
     assert_eq!(server.get("big.jpg", None).await, bytes[10..20]);
 
     let upload = create().send().await.unwrap().upload_id.unwrap();
@@ -594,6 +604,71 @@ async fn buckets() {
     server.put(&"k".repeat(1024), b"x").await;
     let full = client.delete_bucket().bucket(BUCKET).send().await;
     assert_eq!(failure(full), (409, "BucketNotEmpty".to_owned()));
+}
+
+#[tokio::test]
+async fn in_the_oldest_region_a_bucket_may_be_created_again() {
+    let folder = TempDir::new().unwrap();
+    let configuration = Configuration {
+        region: "us-east-1".to_owned(),
+        ..configuration()
+    };
+    let server = Server::with_configuration(&folder, configuration).await;
+    server.store.create_bucket(BUCKET, true).unwrap();
+    let version = server.put("a", b"one").await;
+    let create = server.client.create_bucket().bucket(BUCKET);
+    create.send().await.unwrap();
+    assert_eq!(server.get("a", version.as_deref()).await, b"one");
+    assert!(server.put("a", b"two").await.is_some());
+}
+
+#[tokio::test]
+async fn attributes_of_versions() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::with_bucket(&folder, true).await;
+    let old = server.put("a.jpg", b"0123456789").await.unwrap();
+    server.put("a.jpg", b"new").await;
+    let attributes = |names: &[ObjectAttributes]| {
+        let attributes = server.client.get_object_attributes().bucket(BUCKET);
+        attributes
+            .key("a.jpg")
+            .set_object_attributes(Some(names.to_vec()))
+    };
+    let all = [
+        ObjectAttributes::Etag,
+        ObjectAttributes::Checksum,
+        ObjectAttributes::ObjectParts,
+        ObjectAttributes::StorageClass,
+        ObjectAttributes::ObjectSize,
+    ];
+    let of_old = attributes(&all).version_id(&old).send().await.unwrap();
+    assert_eq!(of_old.e_tag(), Some("781e5e245d69b566979b86e28d23f2c7"));
+    let checksum = of_old.checksum().unwrap();
+    assert_eq!(checksum.checksum_crc32(), Some("poTHxg=="));
+    assert_eq!(checksum.checksum_type(), Some(&ChecksumType::FullObject));
+    assert_eq!(of_old.object_size(), Some(10));
+    assert_eq!(of_old.storage_class(), Some(&StorageClass::Standard));
+    assert_eq!(of_old.version_id(), Some(old.as_str()));
+    assert!(of_old.object_parts().is_none());
+    let head = server.client.head_object().bucket(BUCKET).key("a.jpg");
+    let head = head.version_id(&old).send().await.unwrap();
+    assert_eq!(of_old.last_modified(), head.last_modified());
+    // As the AWS CLI writes them.
+    let two = attributes(&all[..1]).customize().mutate_request(|request| {
+        let headers = request.headers_mut();
+        headers.insert("x-amz-object-attributes", "ETag,ObjectSize");
+    });
+    let two = two.send().await;
+    let two = two.unwrap();
+    assert_eq!(two.object_size(), Some(3));
+    assert!(two.e_tag().is_some() && two.checksum().is_none() && two.storage_class().is_none());
+
+    let unknown = attributes(&["Colour".into()]).send().await;
+    assert_eq!(failure(unknown), (400, "InvalidArgument".to_owned()));
+    let deletion = server.client.delete_object().bucket(BUCKET).key("a.jpg");
+    deletion.send().await.unwrap();
+    let hidden = attributes(&all).send().await;
+    assert_eq!(failure(hidden), (404, "NoSuchKey".to_owned()));
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! What an answer of s3s lacks before it is sent.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::Response;
 
-/// Errors are short; what is longer is none.
-const MAX_ERROR: usize = 1024 * 1024;
+/// The answers rewritten here are shorter by far.
+const MAX_XML: usize = 1024 * 1024;
 
 /// How s3s says that a signature is wrong, and in what words S3 does, with what to do here.
 const WRONG_SIGNATURE: [&str; 2] = [
@@ -16,12 +17,36 @@ const WRONG_SIGNATURE: [&str; 2] = [
      server was started with, and nothing on the way may change the request.</Message></Error>",
 ];
 
+/// What of a request its answer depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// GetObjectAttributes, the one answer in which S3 writes an ETag without quotes.
+    attributes: bool,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let mut names = query
+            .split('&')
+            .map(|parameter| parameter.split('=').next());
+        Self {
+            attributes: request.headers().contains_key("x-amz-object-attributes")
+                && names.any(|name| name == Some("attributes")),
+        }
+    }
+}
+
 /// Completes an answer of s3s.
-pub(super) async fn complete(response: Response) -> Result<Response, axum::Error> {
+pub(super) async fn complete(asked: Asked, response: Response) -> Result<Response, axum::Error> {
     match response.status() {
         // s3s gives every error an XML body; this one must not announce any.
         StatusCode::NOT_MODIFIED => Ok(without_body(response)),
-        StatusCode::FORBIDDEN => explain_signature(response).await,
+        StatusCode::FORBIDDEN => {
+            let explain = |text: &str| text.replace(WRONG_SIGNATURE[0], WRONG_SIGNATURE[1]);
+            rewrite(response, explain).await
+        }
+        StatusCode::OK if asked.attributes => rewrite(response, unquote_etag).await,
         _ => Ok(response),
     }
 }
@@ -33,13 +58,19 @@ fn without_body(mut response: Response) -> Response {
     response
 }
 
-async fn explain_signature(response: Response) -> Result<Response, axum::Error> {
+fn unquote_etag(xml: &str) -> String {
+    xml.replace("<ETag>\"", "<ETag>")
+        .replace("\"</ETag>", "</ETag>")
+}
+
+/// Rewrites the XML of an answer, which is short.
+async fn rewrite(
+    response: Response,
+    rewrite: impl FnOnce(&str) -> String,
+) -> Result<Response, axum::Error> {
     let (mut parts, body) = response.into_parts();
-    let body = to_bytes(body, MAX_ERROR).await?;
-    let explained = match std::str::from_utf8(&body) {
-        Ok(text) => Bytes::from(text.replace(WRONG_SIGNATURE[0], WRONG_SIGNATURE[1])),
-        Err(_) => body,
-    };
+    let body = to_bytes(body, MAX_XML).await?;
+    let text = std::str::from_utf8(&body).map_err(axum::Error::new)?;
     parts.headers.remove(CONTENT_LENGTH);
-    Ok(Response::from_parts(parts, Body::from(explained)))
+    Ok(Response::from_parts(parts, Body::from(rewrite(text))))
 }

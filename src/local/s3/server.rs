@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::answer::complete;
+use super::answer::{Asked, complete};
 use super::auth::Credentials;
 use super::host::LocalHost;
 use super::notification::Caller;
@@ -86,8 +86,11 @@ async fn answer(
         address: peer.ip(),
         request_id,
     });
+    let asked = Asked::of(&request);
     let answered = match service.call(request.map(s3s::Body::http_body_unsync)).await {
-        Ok(response) => complete(response.map(Body::new)).await.map_err(Into::into),
+        Ok(response) => complete(asked, response.map(Body::new))
+            .await
+            .map_err(Into::into),
         Err(error) => Err(Source::from(error)),
     };
     let mut response = answered.unwrap_or_else(|error| {
