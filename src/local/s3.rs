@@ -22,6 +22,7 @@ mod buckets;
 mod checksum;
 mod completion;
 mod error;
+mod form;
 mod host;
 mod listing;
 mod multipart;

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use s3s::HttpError;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::answer::{Asked, complete};
 use super::auth::Credentials;
+use super::form::substitute_filename;
 use super::host::LocalHost;
 use super::notification::Caller;
 use super::range::RangeRoute;
@@ -87,7 +89,13 @@ async fn answer(
         request_id,
     });
     let asked = Asked::of(&request);
-    let answered = match service.call(request.map(s3s::Body::http_body_unsync)).await {
+    let answered = match substitute_filename(request).await {
+        Ok(request) => service.call(request.map(s3s::Body::http_body_unsync)).await,
+        Err(refused) => refused
+            .to_http_response()
+            .map_err(|error| HttpError::new(Box::new(error))),
+    };
+    let answered = match answered {
         Ok(response) => complete(asked, response.map(Body::new))
             .await
             .map_err(Into::into),
