@@ -73,7 +73,7 @@ pub struct Between {
 /// Where the services listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoints {
-    /// S3, path style.
+    /// S3.
     pub s3: SocketAddr,
     /// DynamoDB.
     pub dynamodb: SocketAddr,
@@ -204,7 +204,11 @@ impl Local {
                 reason,
             })?;
 
-        let (store, mut notifications) = s3::Store::open(&folder, REGION)?;
+        let configuration = s3::Configuration {
+            region: REGION.to_owned(),
+            notifying_bucket: BUCKET.to_owned(),
+        };
+        let (store, mut notifications) = s3::Store::open(&folder, configuration)?;
         store.create_bucket(BUCKET, true)?;
         let (access_key, secret_key) = (CREDENTIALS.0.to_owned(), CREDENTIALS.1.to_owned());
         let credentials = s3::Credentials {

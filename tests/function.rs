@@ -183,18 +183,16 @@ async fn each_version_is_fetched_as_it_was() {
 #[tokio::test]
 async fn a_bucket_without_versions_counts_what_was_read() {
     let mut stack = Stack::start(&[]).await;
-    stack
-        .s3
-        .create_bucket()
-        .bucket("plain")
-        .send()
-        .await
-        .unwrap();
+    // `local` turns the bucket's versioning on, which cannot be undone: only a new bucket never had any.
+    let remove = stack.s3.delete_bucket().bucket(BUCKET);
+    remove.send().await.unwrap();
+    let create = stack.s3.create_bucket().bucket(BUCKET);
+    create.send().await.unwrap();
     let put = || {
         stack
             .s3
             .put_object()
-            .bucket("plain")
+            .bucket(BUCKET)
             .key("moth.jpg")
             .body(moth().into())
             .send()
@@ -206,14 +204,14 @@ async fn a_bucket_without_versions_counts_what_was_read() {
         first.event["Records"][0]["s3"]["object"]["versionId"],
         json!(null)
     );
-    let event = event(&[("plain", "moth.jpg", None)]);
+    let event = event(&[(BUCKET, "moth.jpg", None)]);
     let again = stack.invoke(&event).await.unwrap();
     assert_eq!(outcome(&again)["outcome"], "duplicate");
     let record = &stack.records().await[0];
     assert!(!record.contains_key("VersionId"));
     assert_eq!(
         string(record, "ImageURL_ClassName"),
-        "https://plain.s3.us-east-1.amazonaws.com/moth.jpg"
+        "https://moths.s3.us-east-1.amazonaws.com/moth.jpg"
     );
 
     // Other content under the same key is another photo.
@@ -221,13 +219,27 @@ async fn a_bucket_without_versions_counts_what_was_read() {
     let put = stack
         .s3
         .put_object()
-        .bucket("plain")
+        .bucket(BUCKET)
         .key("moth.jpg")
         .body(other.into());
     put.send().await.unwrap();
     let second = stack.delivery().await;
     assert_eq!(outcome(&second.answer.unwrap())["outcome"], "recorded");
     assert_eq!(stack.records().await.len(), 2);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_in_another_bucket_invokes_nothing() {
+    let mut stack = Stack::start(&[]).await;
+    let create = stack.s3.create_bucket().bucket("other");
+    create.send().await.unwrap();
+    let put = stack.s3.put_object().bucket("other").key("moth.jpg");
+    put.body(moth().into()).send().await.unwrap();
+    let (_, delivery) = stack.put("moth.jpg", moth()).await;
+    assert_eq!(delivery.event["Records"][0]["s3"]["bucket"]["name"], BUCKET);
+    assert_eq!(outcome(&delivery.answer.unwrap())["count"], 1);
+    assert_eq!(stack.records().await.len(), 1);
     stack.stop().await;
 }
 

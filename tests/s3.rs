@@ -3,137 +3,19 @@
 #![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+mod support;
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload,
-    CompletedPart, Delete, EncodingType, MetadataDirective, ObjectIdentifier,
-    VersioningConfiguration,
+    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType,
+    CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
+    ObjectAttributes, ObjectIdentifier, StorageClass, VersioningConfiguration,
 };
-use moth_classifier::local::s3::{self, Notification, Store, StoreError};
+use moth_classifier::local::s3::{Configuration, Notification, Store, StoreError};
+use support::s3::{BUCKET, Server, configuration, failure, noise};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
-use tokio::task::JoinHandle;
 
-const BUCKET: &str = "moths";
 const MIB: usize = 1024 * 1024;
-
-struct Server {
-    client: Client,
-    store: Store,
-    notifications: UnboundedReceiver<Notification>,
-    endpoint: String,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    async fn start(folder: &TempDir) -> Self {
-        let (store, notifications) = Store::open(folder.path(), "eu-west-1").unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let served = store.clone();
-        let task = tokio::spawn(async move {
-            let credentials = s3::Credentials {
-                access_key: "key".to_owned(),
-                secret_key: "secret".to_owned(),
-            };
-            s3::serve(listener, served, credentials, async {
-                let _ = stopped.await;
-            })
-            .await
-            .unwrap();
-        });
-        let client = client(&endpoint, "secret");
-        Self {
-            client,
-            store,
-            notifications,
-            endpoint,
-            stop,
-            task,
-        }
-    }
-
-    async fn with_bucket(folder: &TempDir, versioned: bool) -> Self {
-        let server = Self::start(folder).await;
-        server.store.create_bucket(BUCKET, versioned).unwrap();
-        server
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.task.await.unwrap();
-    }
-
-    async fn put(&self, key: &str, body: &[u8]) -> Option<String> {
-        let put = self.client.put_object().bucket(BUCKET).key(key);
-        let body = ByteStream::from(body.to_vec());
-        put.body(body).send().await.unwrap().version_id
-    }
-
-    async fn get(&self, key: &str, version: Option<&str>) -> Vec<u8> {
-        let get = self.client.get_object().bucket(BUCKET).key(key);
-        let answer = get.set_version_id(version.map(str::to_owned)).send().await;
-        answer.unwrap().body.collect().await.unwrap().to_vec()
-    }
-
-    async fn keys(&self) -> Vec<String> {
-        let page = self.client.list_objects_v2().bucket(BUCKET).send().await;
-        let objects = page.unwrap().contents.unwrap_or_default();
-        objects
-            .into_iter()
-            .map(|object| object.key.unwrap())
-            .collect()
-    }
-
-    async fn notification(&mut self) -> Notification {
-        tokio::time::timeout(Duration::from_secs(5), self.notifications.recv())
-            .await
-            .unwrap()
-            .unwrap()
-    }
-}
-
-fn client(endpoint: &str, secret: &str) -> Client {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("key", secret, None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    Client::from_conf(config.build())
-}
-
-/// HTTP status and error code.
-fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
-    result: Result<T, SdkError<E>>,
-) -> (u16, String) {
-    match result.unwrap_err() {
-        SdkError::ServiceError(error) => (
-            error.raw().status().as_u16(),
-            error.err().code().unwrap_or_default().to_owned(),
-        ),
-        error => panic!("{error:?}"),
-    }
-}
-
-/// Bytes that differ from place to place.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u32;
-    (0..length)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        })
-        .collect()
-}
 
 #[tokio::test]
 async fn versions_and_delete_markers() {
@@ -311,18 +193,6 @@ async fn damaged_bodies_are_refused() {
     }
     let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap();
     assert_eq!(blobs.count(), 4);
-}
-
-#[tokio::test]
-async fn only_the_key_pair_is_let_in() {
-    let folder = TempDir::new().unwrap();
-    let server = Server::with_bucket(&folder, true).await;
-    let stranger = client(&server.endpoint, "guess");
-    let put = stranger.put_object().bucket(BUCKET).key("a");
-    assert_eq!(
-        failure(put.send().await),
-        (403, "SignatureDoesNotMatch".to_owned())
-    );
 }
 
 #[tokio::test]
@@ -577,6 +447,16 @@ async fn multipart_uploads() {
     assert_eq!(failure(small), (400, "EntityTooSmall".to_owned()));
     let done = complete(&parts[1..]).await.unwrap();
     assert!(done.checksum_crc32().unwrap().ends_with("-1"));
+    let attributes = client.get_object_attributes().bucket(BUCKET);
+    let attributes = attributes
+        .key("big.jpg")
+        .object_attributes(ObjectAttributes::ObjectParts)
+        .object_attributes(ObjectAttributes::Checksum);
+    let attributes = attributes.send().await.unwrap();
+    let parts = attributes.object_parts().unwrap();
+    assert_eq!(parts.total_parts_count(), Some(1));
+    let checksum = attributes.checksum().unwrap();
+    assert_eq!(checksum.checksum_type(), Some(&ChecksumType::Composite));
     assert_eq!(server.get("big.jpg", None).await, bytes[10..20]);
 
     let upload = create().send().await.unwrap().upload_id.unwrap();
@@ -640,7 +520,7 @@ async fn what_was_acknowledged_outlives_the_process() {
     server.store.delivered(taken.id).unwrap();
     let taken_not_delivered = server.notification().await;
     assert!(matches!(
-        Store::open(folder.path(), "eu-west-1"),
+        Store::open(folder.path(), configuration()),
         Err(StoreError::InUse { .. })
     ));
     server.stop().await;
@@ -655,6 +535,35 @@ async fn what_was_acknowledged_outlives_the_process() {
     assert_eq!(again.event, taken_not_delivered.event);
     server.put("c", b"three").await;
     assert!(server.notification().await.id > again.id);
+}
+
+#[tokio::test]
+async fn one_bucket_notifies() {
+    let folder = TempDir::new().unwrap();
+    let put = async |server: &Server, bucket: &str| {
+        let put = server.client.put_object().bucket(bucket).key("a");
+        put.send().await.unwrap();
+    };
+    // An earlier run notified of another bucket, and was stopped before the delivery.
+    let other = Configuration {
+        notifying_bucket: "other".to_owned(),
+        ..configuration()
+    };
+    let server = Server::with_configuration(&folder, other.clone()).await;
+    server.store.create_bucket("other", true).unwrap();
+    put(&server, "other").await;
+    server.stop().await;
+
+    let mut server = Server::with_bucket(&folder, true).await;
+    put(&server, "other").await;
+    put(&server, BUCKET).await;
+    let event = server.notification().await.event;
+    assert_eq!(event["Records"][0]["s3"]["bucket"]["name"], BUCKET);
+    assert!(server.notifications.try_recv().is_err());
+    server.stop().await;
+
+    let mut server = Server::with_configuration(&folder, other).await;
+    assert!(server.notifications.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -695,6 +604,71 @@ async fn buckets() {
     server.put(&"k".repeat(1024), b"x").await;
     let full = client.delete_bucket().bucket(BUCKET).send().await;
     assert_eq!(failure(full), (409, "BucketNotEmpty".to_owned()));
+}
+
+#[tokio::test]
+async fn in_the_oldest_region_a_bucket_may_be_created_again() {
+    let folder = TempDir::new().unwrap();
+    let configuration = Configuration {
+        region: "us-east-1".to_owned(),
+        ..configuration()
+    };
+    let server = Server::with_configuration(&folder, configuration).await;
+    server.store.create_bucket(BUCKET, true).unwrap();
+    let version = server.put("a", b"one").await;
+    let create = server.client.create_bucket().bucket(BUCKET);
+    create.send().await.unwrap();
+    assert_eq!(server.get("a", version.as_deref()).await, b"one");
+    assert!(server.put("a", b"two").await.is_some());
+}
+
+#[tokio::test]
+async fn attributes_of_versions() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::with_bucket(&folder, true).await;
+    let old = server.put("a.jpg", b"0123456789").await.unwrap();
+    server.put("a.jpg", b"new").await;
+    let attributes = |names: &[ObjectAttributes]| {
+        let attributes = server.client.get_object_attributes().bucket(BUCKET);
+        attributes
+            .key("a.jpg")
+            .set_object_attributes(Some(names.to_vec()))
+    };
+    let all = [
+        ObjectAttributes::Etag,
+        ObjectAttributes::Checksum,
+        ObjectAttributes::ObjectParts,
+        ObjectAttributes::StorageClass,
+        ObjectAttributes::ObjectSize,
+    ];
+    let of_old = attributes(&all).version_id(&old).send().await.unwrap();
+    assert_eq!(of_old.e_tag(), Some("781e5e245d69b566979b86e28d23f2c7"));
+    let checksum = of_old.checksum().unwrap();
+    assert_eq!(checksum.checksum_crc32(), Some("poTHxg=="));
+    assert_eq!(checksum.checksum_type(), Some(&ChecksumType::FullObject));
+    assert_eq!(of_old.object_size(), Some(10));
+    assert_eq!(of_old.storage_class(), Some(&StorageClass::Standard));
+    assert_eq!(of_old.version_id(), Some(old.as_str()));
+    assert!(of_old.object_parts().is_none());
+    let head = server.client.head_object().bucket(BUCKET).key("a.jpg");
+    let head = head.version_id(&old).send().await.unwrap();
+    assert_eq!(of_old.last_modified(), head.last_modified());
+    // As the AWS CLI writes them.
+    let two = attributes(&all[..1]).customize().mutate_request(|request| {
+        let headers = request.headers_mut();
+        headers.insert("x-amz-object-attributes", "ETag,ObjectSize");
+    });
+    let two = two.send().await;
+    let two = two.unwrap();
+    assert_eq!(two.object_size(), Some(3));
+    assert!(two.e_tag().is_some() && two.checksum().is_none() && two.storage_class().is_none());
+
+    let unknown = attributes(&["Colour".into()]).send().await;
+    assert_eq!(failure(unknown), (400, "InvalidArgument".to_owned()));
+    let deletion = server.client.delete_object().bucket(BUCKET).key("a.jpg");
+    deletion.send().await.unwrap();
+    let hidden = attributes(&all).send().await;
+    assert_eq!(failure(hidden), (404, "NoSuchKey".to_owned()));
 }
 
 #[tokio::test]

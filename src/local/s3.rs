@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Store`] holds the semantics: versions, delete markers, conditional writes, multipart uploads and the
-//! notification of every created version. `service` only translates between it and the wire; [`serve`] listens.
+//! notification of every version created in one bucket. `service` only translates between it and the wire; [`serve`] listens.
 //!
 //! Every change is one SQLite transaction. A blob is written before the row that names it is committed, and
 //! removed after the row is gone, so a crash loses nothing acknowledged and leaves at most blobs that no row
@@ -15,22 +15,28 @@
 //!
 //! Not implemented: tags, ACLs, object lock, encryption, lifecycle, bucket policies, reading by part number.
 
+mod answer;
+mod auth;
 mod blob;
 mod buckets;
 mod checksum;
 mod completion;
 mod error;
+mod form;
+mod host;
 mod listing;
 mod multipart;
 mod notification;
 mod objects;
+mod range;
 mod rows;
 mod server;
 mod service;
 mod store;
 mod version;
 
+pub use auth::Credentials;
 pub use error::StoreError;
 pub use notification::Notification;
-pub use server::{Credentials, serve};
-pub use store::Store;
+pub use server::serve;
+pub use store::{Configuration, Store};

@@ -8,6 +8,7 @@
 
 pub mod promise;
 pub mod proxy;
+pub mod s3;
 pub mod xmp;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::Command, time::Duration};

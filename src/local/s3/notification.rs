@@ -1,10 +1,13 @@
-//! The event S3 sends for every created version.
+//! The event S3 sends for every version created in the notifying bucket, and those that wait for delivery.
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rusqlite::{Connection, Transaction};
 use serde_json::{Value, json};
+
+use super::error::StoreError;
 
 /// One S3 event notification that waits for delivery.
 #[derive(Debug, Clone)]
@@ -92,6 +95,51 @@ impl Created<'_> {
             },
         }]})
     }
+}
+
+/// Records an event as waiting for delivery.
+pub(super) fn record(
+    transaction: &Transaction<'_>,
+    event: Value,
+) -> Result<Notification, StoreError> {
+    transaction.execute(
+        "INSERT INTO notification (event) VALUES (?1)",
+        [event.to_string()],
+    )?;
+    Ok(Notification {
+        id: transaction.last_insert_rowid(),
+        event,
+    })
+}
+
+/// Drops the notifications that wait for delivery and are not of `bucket`.
+pub(super) fn drop_others(connection: &Connection, bucket: &str) -> Result<(), StoreError> {
+    let dropped = connection.execute(
+        "DELETE FROM notification WHERE event ->> '$.Records[0].s3.bucket.name' IS NOT ?1",
+        [bucket],
+    )?;
+    if dropped > 0 {
+        tracing::warn!(
+            dropped,
+            bucket,
+            "notifications of other buckets were dropped"
+        );
+    }
+    Ok(())
+}
+
+/// The notifications that wait for delivery, in the order of the commits.
+pub(super) fn pending(connection: &Connection) -> Result<Vec<Notification>, StoreError> {
+    let mut statement = connection.prepare("SELECT id, event FROM notification ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut pending = Vec::new();
+    while let Some(row) = rows.next()? {
+        pending.push(Notification {
+            id: row.get(0)?,
+            event: serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
+        });
+    }
+    Ok(pending)
 }
 
 /// All but RFC 3986's unreserved characters, the slash and the space, which becomes `+`.

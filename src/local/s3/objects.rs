@@ -9,7 +9,7 @@ use super::blob::Draft;
 use super::buckets::versioning;
 use super::checksum::Checksum;
 use super::error::StoreError;
-use super::notification::{Caller, Cause, Created, Notification};
+use super::notification::{Caller, Cause, Created, record};
 use super::rows::{by_id, insert, latest, remove};
 use super::store::Store;
 use super::version::{Content, Headers, Version, VersionId, Versioning};
@@ -116,7 +116,7 @@ impl Store {
         })
     }
 
-    /// Creates a version, its notification and whatever else `and` does, in one transaction.
+    /// Creates a version, its notification where the bucket notifies, and whatever else `and` does, in one transaction.
     ///
     /// `and` returns the blobs that no row names any more after it.
     pub(super) fn create(
@@ -146,27 +146,29 @@ impl Store {
         )?;
         let mut garbage = inserted.replaced;
         garbage.extend(and(&transaction)?);
-        let event = Created {
-            region: self.region(),
-            time: now,
-            cause: new.cause,
-            caller: &new.caller,
-            bucket: &new.bucket,
-            key: &new.key,
-            size: content.size,
-            etag: &content.etag,
-            version_id: (state == Versioning::Enabled).then(|| inserted.id.as_str()),
-            sequence: inserted.sequence,
-        }
-        .event();
-        transaction.execute(
-            "INSERT INTO notification (event) VALUES (?1)",
-            [event.to_string()],
-        )?;
-        let id = transaction.last_insert_rowid();
+        let notification = match self.notifies(&new.bucket) {
+            true => {
+                let created = Created {
+                    region: self.region(),
+                    time: now,
+                    cause: new.cause,
+                    caller: &new.caller,
+                    bucket: &new.bucket,
+                    key: &new.key,
+                    size: content.size,
+                    etag: &content.etag,
+                    version_id: (state == Versioning::Enabled).then(|| inserted.id.as_str()),
+                    sequence: inserted.sequence,
+                };
+                Some(record(&transaction, created.event())?)
+            }
+            false => None,
+        };
         transaction.commit()?;
         new.draft.keep();
-        self.notify(Notification { id, event });
+        if let Some(notification) = notification {
+            self.notify(notification);
+        }
         drop(connection);
         self.remove_blobs(&garbage);
         Ok(Written {

@@ -9,32 +9,28 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use s3s::auth::SimpleAuth;
+use s3s::HttpError;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::answer::{Asked, complete};
+use super::auth::Credentials;
+use super::form::substitute_filename;
+use super::host::LocalHost;
 use super::notification::Caller;
+use super::range::RangeRoute;
 use super::service::Service;
 use super::store::Store;
+use crate::error::Source;
 
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The one key pair that requests must be signed with.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The access key id.
-    pub access_key: String,
-    /// The secret access key.
-    pub secret_key: String,
-}
-
-/// Serves the store over HTTP, path style, until `shutdown` resolves and the requests under way are answered.
+/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under way are answered.
 ///
 /// # Errors
 ///
@@ -45,14 +41,9 @@ pub async fn serve(
     credentials: Credentials,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let mut builder = S3ServiceBuilder::new(Service::new(store));
-    builder.set_auth(SimpleAuth::from_single(
-        credentials.access_key,
-        credentials.secret_key,
-    ));
     let app = Router::new()
         .fallback(answer)
-        .with_state(builder.build())
+        .with_state(service(&store, credentials))
         .into_make_service_with_connect_info::<SocketAddr>();
     let (began, begun) = oneshot::channel();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -71,6 +62,20 @@ pub async fn serve(
     }
 }
 
+fn service(store: &Store, credentials: Credentials) -> S3Service {
+    let builder = || {
+        let mut builder = S3ServiceBuilder::new(Service::new(store.clone()));
+        builder.set_host(LocalHost);
+        builder
+    };
+    let mut authenticated = builder();
+    authenticated.set_auth(credentials);
+    authenticated.set_route(RangeRoute {
+        unauthenticated: builder().build(),
+    });
+    authenticated.build()
+}
+
 async fn answer(
     State(service): State<S3Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -83,19 +88,23 @@ async fn answer(
         address: peer.ip(),
         request_id,
     });
-    let mut response = match service.call(request.map(s3s::Body::http_body_unsync)).await {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            tracing::error!(?error, "request could not be answered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+    let asked = Asked::of(&request);
+    let answered = match substitute_filename(request).await {
+        Ok(request) => service.call(request.map(s3s::Body::http_body_unsync)).await,
+        Err(refused) => refused
+            .to_http_response()
+            .map_err(|error| HttpError::new(Box::new(error))),
     };
-    // s3s gives every error an XML body; this one must not announce any.
-    if response.status() == StatusCode::NOT_MODIFIED {
-        *response.body_mut() = Body::empty();
-        response.headers_mut().remove(CONTENT_LENGTH);
-        response.headers_mut().remove(CONTENT_TYPE);
-    }
+    let answered = match answered {
+        Ok(response) => complete(asked, response.map(Body::new))
+            .await
+            .map_err(Into::into),
+        Err(error) => Err(Source::from(error)),
+    };
+    let mut response = answered.unwrap_or_else(|error| {
+        tracing::error!(%error, "request could not be answered");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    });
     if let Ok(header) = header {
         response
             .headers_mut()

@@ -2,6 +2,7 @@
 //!
 //! One file for each kind of operation; what is not listed here answers `NotImplemented`.
 
+mod attributes;
 mod bucket;
 mod copy;
 mod delete;
@@ -71,6 +72,9 @@ operations! {
         get_object(GetObjectInput) -> GetObjectOutput;
         head_object(HeadObjectInput) -> HeadObjectOutput;
         get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;
+    }
+    attributes {
+        get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput;
     }
     list {
         list_objects(ListObjectsInput) -> ListObjectsOutput;

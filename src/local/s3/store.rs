@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::blob::BlobWriter;
 use super::checksum::Algorithm;
 use super::error::StoreError;
-use super::notification::Notification;
+use super::notification::{Notification, drop_others, pending};
 
 /// Text compares by bytes in SQLite, which for UTF-8 is the order S3 lists keys in.
 const SCHEMA: &str = "
@@ -59,6 +59,15 @@ CREATE TABLE IF NOT EXISTS notification (
 );
 ";
 
+/// Whose S3 a store is.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The region of every bucket.
+    pub region: String,
+    /// The one bucket whose created versions are notified. An object in another bucket notifies nobody.
+    pub notifying_bucket: String,
+}
+
 /// Versioned buckets on disk: metadata and pending notifications in SQLite, bytes in one file per version.
 ///
 /// Clones share the same store. Methods block briefly on the disk.
@@ -66,7 +75,7 @@ CREATE TABLE IF NOT EXISTS notification (
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    region: String,
+    configuration: Configuration,
     blobs: PathBuf,
     connection: Mutex<Connection>,
     notifications: UnboundedSender<Notification>,
@@ -75,15 +84,16 @@ struct Inner {
 impl Store {
     /// Opens the store in `folder`, or makes one there: `objects.sqlite` and `blobs/`.
     ///
-    /// The receiver gets a notification for every created version, in the order of the commits, after those
-    /// that an earlier run left undelivered.
+    /// The receiver gets a notification for every version created in the notifying bucket, in the order of the
+    /// commits, after those that an earlier run left undelivered. Undelivered notifications of other buckets are
+    /// dropped: versions of this program that notified of every bucket may have left some.
     ///
     /// # Errors
     ///
     /// [`StoreError::InUse`] where another process has it open; else that the folder or database failed.
     pub fn open(
         folder: &Path,
-        region: &str,
+        configuration: Configuration,
     ) -> Result<(Self, UnboundedReceiver<Notification>), StoreError> {
         let blobs = folder.join("blobs");
         fs::create_dir_all(&blobs).map_err(StoreError::file(&blobs))?;
@@ -95,13 +105,14 @@ impl Store {
                 _ => error.into(),
             })?;
         remove_orphans(&connection, &blobs)?;
+        drop_others(&connection, &configuration.notifying_bucket)?;
         let (notifications, receiver) = mpsc::unbounded_channel();
         for notification in pending(&connection)? {
             // The receiver is in our hands: the channel is open.
             let _ = notifications.send(notification);
         }
         let store = Self(Arc::new(Inner {
-            region: region.to_owned(),
+            configuration,
             blobs,
             connection: Mutex::new(connection),
             notifications,
@@ -121,7 +132,11 @@ impl Store {
     }
 
     pub(super) fn region(&self) -> &str {
-        &self.0.region
+        &self.0.configuration.region
+    }
+
+    pub(super) fn notifies(&self, bucket: &str) -> bool {
+        self.0.configuration.notifying_bucket == bucket
     }
 
     pub(super) fn blob_path(&self, blob: &str) -> PathBuf {
@@ -205,17 +220,4 @@ fn remove_orphans(connection: &Connection, blobs: &Path) -> Result<(), StoreErro
         }
     }
     Ok(())
-}
-
-fn pending(connection: &Connection) -> Result<Vec<Notification>, StoreError> {
-    let mut statement = connection.prepare("SELECT id, event FROM notification ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    let mut pending = Vec::new();
-    while let Some(row) = rows.next()? {
-        pending.push(Notification {
-            id: row.get(0)?,
-            event: serde_json::from_str(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
-        });
-    }
-    Ok(pending)
 }

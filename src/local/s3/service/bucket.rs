@@ -4,8 +4,12 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
 use super::owner;
+use crate::local::s3::error::StoreError;
 use crate::local::s3::store::Store;
 use crate::local::s3::version::{Versioning, timestamp};
+
+/// The region that keeps the behaviour it began with.
+const OLDEST_REGION: &str = "us-east-1";
 
 pub(super) async fn create_bucket(
     store: &Store,
@@ -13,7 +17,11 @@ pub(super) async fn create_bucket(
 ) -> S3Result<CreateBucketOutput> {
     let bucket = request.input.bucket;
     let location = Some(format!("/{bucket}"));
-    store.run(move |store| store.add_bucket(&bucket)).await?;
+    match store.run(move |store| store.add_bucket(&bucket)).await {
+        // S3 lets an owner create a bucket again in this region, and changes nothing.
+        Err(StoreError::BucketExists(_)) if store.region() == OLDEST_REGION => {}
+        created => created?,
+    }
     Ok(CreateBucketOutput { location })
 }
 
@@ -69,9 +77,9 @@ pub(super) async fn get_bucket_location(
     store
         .run(move |store| store.versioning(&request.input.bucket))
         .await?;
-    // The oldest region has no location constraint.
+    // That region has no location constraint.
     let location_constraint = match store.region() {
-        "us-east-1" => None,
+        OLDEST_REGION => None,
         region => Some(BucketLocationConstraint::from(region.to_owned())),
     };
     Ok(GetBucketLocationOutput {

@@ -11,6 +11,9 @@ use crate::local::s3::objects::{NewVersion, WriteCondition};
 use crate::local::s3::store::Store;
 use crate::local::s3::version::strong;
 
+/// S3's limit, in bytes of UTF-8.
+const MAX_KEY: usize = 1024;
+
 /// The headers to keep with an object; many of s3s's inputs have these fields.
 macro_rules! stored_headers {
     ($input:expr) => {
@@ -60,6 +63,18 @@ pub(super) fn write_condition(
     }
 }
 
+/// s3s checks the key in a path, but not that in a form.
+fn check_key(key: &str) -> S3Result<()> {
+    match key.len() {
+        0 => Err(s3_error!(InvalidArgument, "the key is empty")),
+        1..=MAX_KEY => Ok(()),
+        _ => Err(s3_error!(
+            KeyTooLongError,
+            "the key has more than {MAX_KEY} bytes"
+        )),
+    }
+}
+
 pub(super) async fn put_object(
     store: &Store,
     request: S3Request<PutObjectInput>,
@@ -68,6 +83,7 @@ pub(super) async fn put_object(
     if input.tagging.is_some() {
         return Err(s3_error!(NotImplemented, "tags are not implemented"));
     }
+    check_key(&input.key)?;
     let bucket = input.bucket.clone();
     store.run(move |store| store.versioning(&bucket)).await?;
     let condition = write_condition(input.if_match.take(), input.if_none_match.take())?;

@@ -1,0 +1,149 @@
+//! The embedded S3 by itself, behind the real SDK client.
+
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{self, BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use moth_classifier::local::s3::{self, Configuration, Notification, Store};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+use tokio::task::JoinHandle;
+
+pub const BUCKET: &str = "moths";
+
+pub const REGION: &str = "eu-west-1";
+
+pub fn configuration() -> Configuration {
+    Configuration {
+        region: REGION.to_owned(),
+        notifying_bucket: BUCKET.to_owned(),
+    }
+}
+
+pub struct Server {
+    pub client: Client,
+    pub store: Store,
+    pub notifications: UnboundedReceiver<Notification>,
+    pub endpoint: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start(folder: &TempDir) -> Self {
+        Self::with_configuration(folder, configuration()).await
+    }
+
+    pub async fn with_configuration(folder: &TempDir, configuration: Configuration) -> Self {
+        let (store, notifications) = Store::open(folder.path(), configuration).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = store.clone();
+        let task = tokio::spawn(async move {
+            let credentials = s3::Credentials {
+                access_key: "key".to_owned(),
+                secret_key: "secret".to_owned(),
+            };
+            s3::serve(listener, served, credentials, async {
+                let _ = stopped.await;
+            })
+            .await
+            .unwrap();
+        });
+        let client = client(&endpoint, "secret");
+        Self {
+            client,
+            store,
+            notifications,
+            endpoint,
+            stop,
+            task,
+        }
+    }
+
+    pub async fn with_bucket(folder: &TempDir, versioned: bool) -> Self {
+        let server = Self::start(folder).await;
+        server.store.create_bucket(BUCKET, versioned).unwrap();
+        server
+    }
+
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+
+    pub async fn put(&self, key: &str, body: &[u8]) -> Option<String> {
+        let put = self.client.put_object().bucket(BUCKET).key(key);
+        let body = ByteStream::from(body.to_vec());
+        put.body(body).send().await.unwrap().version_id
+    }
+
+    pub async fn get(&self, key: &str, version: Option<&str>) -> Vec<u8> {
+        let get = self.client.get_object().bucket(BUCKET).key(key);
+        let answer = get.set_version_id(version.map(str::to_owned)).send().await;
+        answer.unwrap().body.collect().await.unwrap().to_vec()
+    }
+
+    pub async fn keys(&self) -> Vec<String> {
+        let page = self.client.list_objects_v2().bucket(BUCKET).send().await;
+        let objects = page.unwrap().contents.unwrap_or_default();
+        objects
+            .into_iter()
+            .map(|object| object.key.unwrap())
+            .collect()
+    }
+
+    pub async fn notification(&mut self) -> Notification {
+        tokio::time::timeout(Duration::from_secs(5), self.notifications.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+}
+
+pub fn client(endpoint: &str, secret: &str) -> Client {
+    Client::from_conf(client_config(endpoint, "key", secret).build())
+}
+
+pub fn client_config(endpoint: &str, access_key: &str, secret: &str) -> config::Builder {
+    aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+}
+
+/// HTTP status and error code.
+pub fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
+    result: Result<T, SdkError<E>>,
+) -> (u16, String) {
+    match result.unwrap_err() {
+        SdkError::ServiceError(error) => (
+            error.raw().status().as_u16(),
+            error.err().code().unwrap_or_default().to_owned(),
+        ),
+        error => panic!("{error:?}"),
+    }
+}
+
+/// What the error says.
+pub fn message<T, E: ProvideErrorMetadata>(result: &Result<T, SdkError<E>>) -> String {
+    let error = result.as_ref().err().unwrap();
+    error.message().unwrap_or_default().to_owned()
+}
+
+/// Bytes that differ from place to place.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7_u32;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect()
+}
