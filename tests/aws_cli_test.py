@@ -16,42 +16,22 @@ PHOTO = ROOT / "test_images/good/faw.jpg"
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
     """A function that runs one AWS CLI command against the served endpoints and gives its JSON."""
-<<<<<<< HEAD
+    virtual_style = tmp_path_factory.mktemp("aws") / "config"
+    virtual_style.write_text("[default]\ns3 =\n  addressing_style = virtual\n")
     with serve() as served:
         environment = os.environ | served.variables
 
-        def run(service: str, *arguments: str) -> dict | None:
+        def run(service: str, *arguments: str, virtual: bool = False) -> dict | None:
             endpoint = served.endpoints[{"dynamodb": "DynamoDB", "lambda": "Lambda"}.get(service, "S3")]
+            variables = environment
+            if virtual:
+                # Not every system resolves the names under `localhost`: the server is its own proxy.
+                variables = variables | {"AWS_CONFIG_FILE": str(virtual_style), "HTTP_PROXY": endpoint}
+                endpoint = endpoint.replace("127.0.0.1", "localhost")
             command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
-            done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=environment, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=variables, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             return json.loads(done.stdout) if done.stdout.startswith("{") else None
-=======
-    binary = os.environ.get("CLASSIFIER_BIN")
-    assert binary, "set CLASSIFIER_BIN to the classifier's binary"
-    port = three_free_ports()
-    served = subprocess.Popen(
-        [binary, "local", "--serve", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    printed = "".join(iter(served.stdout.readline, "Ctrl-C stops it.\n"))
-    variables = re.search(r"^export (.*)$", printed, re.MULTILINE)[1]
-    environment = os.environ | dict(pair.split("=", 1) for pair in variables.split())
-    endpoints = dict(re.findall(r"^(S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
-    virtual_style = tmp_path_factory.mktemp("aws") / "config"
-    virtual_style.write_text("[default]\ns3 =\n  addressing_style = virtual\n")
-
-    def run(service: str, *arguments: str, virtual: bool = False) -> dict | None:
-        endpoint = endpoints[{"s3": "S3", "s3api": "S3", "dynamodb": "DynamoDB", "lambda": "Lambda"}[service]]
-        variables = environment
-        if virtual:
-            # Not every system resolves the names under `localhost`: the server is its own proxy.
-            variables = variables | {"AWS_CONFIG_FILE": str(virtual_style), "HTTP_PROXY": endpoint}
-            endpoint = endpoint.replace("127.0.0.1", "localhost")
-        command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
-        done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=variables, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith("{") else None
->>>>>>> dcd836492e373e92037d8056068e797439d9c36b
 
         yield run
 

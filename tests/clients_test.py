@@ -113,9 +113,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def served():
-    # See test_what_is_answered_without_a_body_ends_its_connection.
-    with pytest.MonkeyPatch.context() as patch, serve("--json", MODEL_DIR="tests/color_model") as served:
-        patch.setenv("BOTO_EXPERIMENTAL__NO_EMPTY_CONTINUE", "true")
+    with serve("--json", MODEL_DIR="tests/color_model") as served:
         yield served
 
 
@@ -176,7 +174,6 @@ def checksum(algorithm: str, parts: list[bytes]) -> str:
     return f"{base64.b64encode(compute(b''.join(map(compute, parts)))).decode()}-{len(parts)}"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="neither 100 Continue nor Connection: close")
 @pytest.mark.parametrize("bucket, length", [pytest.param(BUCKET, 0, id="empty"), pytest.param("absent", 9, id="refused")])
 def test_what_is_answered_without_a_body_ends_its_connection(bucket, length, served, reader):
     """botocore before 1.44 takes a final answer to `Expect: 100-continue` for the status of the connection's next

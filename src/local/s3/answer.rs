@@ -2,8 +2,8 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
 /// The answers rewritten here are shorter by far.
@@ -22,6 +22,10 @@ const WRONG_SIGNATURE: [&str; 2] = [
 pub(super) struct Asked {
     /// GetObjectAttributes, the one answer in which S3 writes an ETag without quotes.
     attributes: bool,
+    /// Whether the client waits for `100 Continue` before it sends its body.
+    waits: bool,
+    /// Whether that body is empty.
+    is_empty: bool,
 }
 
 impl Asked {
@@ -33,12 +37,29 @@ impl Asked {
         Self {
             attributes: request.headers().contains_key("x-amz-object-attributes")
                 && names.any(|name| name == Some("attributes")),
+            waits: request.headers().contains_key(EXPECT),
+            is_empty: request
+                .headers()
+                .get(CONTENT_LENGTH)
+                .is_some_and(|length| length == "0"),
         }
     }
 }
 
 /// Completes an answer of s3s.
 pub(super) async fn complete(asked: Asked, response: Response) -> Result<Response, axum::Error> {
+    let is_final = asked.is_empty || !response.status().is_success();
+    let mut response = rewritten(asked, response).await?;
+    // Nothing reads the body that a client still holds back. botocore before 1.44 takes an answer that comes
+    // instead of 100 Continue for the connection's next answer too, and sends the next photo twice.
+    if asked.waits && is_final {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
+}
+
+async fn rewritten(asked: Asked, response: Response) -> Result<Response, axum::Error> {
     match response.status() {
         // s3s gives every error an XML body; this one must not announce any.
         StatusCode::NOT_MODIFIED => Ok(without_body(response)),
