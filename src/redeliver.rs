@@ -85,8 +85,8 @@ pub enum RedeliverError {
     Message(String),
     /// Everything fails.
     #[error(
-        "{MAX_FAILURES_IN_A_ROW} messages in a row failed, so the rest was not tried: mend the cause first, the last \
-         was \"{0}\""
+        "{MAX_FAILURES_IN_A_ROW} messages in a row failed, so the rest was not tried: mend the cause, then try again. \
+         The last one: {0}"
     )]
     NotMended(String),
     /// What became of a message could not be shown.
@@ -141,10 +141,9 @@ impl Redelivery {
         mut show: impl FnMut(&Redelivered) -> std::io::Result<()>,
     ) -> Result<(), RedeliverError> {
         let mut kept = Vec::new();
-        let drained = self.drain_keeping(&mut show, &mut kept).await;
+        let mut drained = self.drain_keeping(&mut show, &mut kept).await;
         for receipt in kept {
-            let shown = self.hide(&receipt, Duration::ZERO).await;
-            drained.as_ref().map_or(Ok(()), |()| shown)?;
+            drained = drained.and(self.hide(&receipt, Duration::ZERO).await);
         }
         drained
     }
@@ -170,19 +169,28 @@ impl Redelivery {
             let mut done = stream::iter(new)
                 .map(|message| self.redeliver(message))
                 .buffer_unordered(BATCH as usize);
+            let mut shown = Ok(());
+            let mut last_failure = None;
             while let Some((redelivered, receipt)) = done.next().await {
-                show(&redelivered)?;
-                let Err(error) = redelivered.result else {
-                    failures = 0;
-                    continue;
-                };
-                seen.insert(redelivered.message_id);
-                kept.push(receipt);
-                // What cannot be read says nothing of the function.
-                failures += usize::from(!matches!(error, Kept::Unreadable(_)));
-                if failures == MAX_FAILURES_IN_A_ROW {
-                    return Err(RedeliverError::NotMended(error.to_string()));
+                shown = shown.and(show(&redelivered));
+                match redelivered.result {
+                    Ok(_) => failures = 0,
+                    Err(error) => {
+                        seen.insert(redelivered.message_id);
+                        kept.push(receipt);
+                        // What cannot be read says nothing of the function.
+                        if !matches!(error, Kept::Unreadable(_)) {
+                            failures += 1;
+                            last_failure = Some(error);
+                        }
+                    }
                 }
+            }
+            shown?;
+            if let Some(error) = last_failure
+                && failures >= MAX_FAILURES_IN_A_ROW
+            {
+                return Err(RedeliverError::NotMended(error.to_string()));
             }
         }
     }

@@ -191,11 +191,11 @@ class Deployed:
         assert ordinals == sorted((day, n) for day in days for n in range(1, 1 + sum(d == day for d, _ in ordinals)))
         return {record["ObjectKey"]["S"] for record in records}
 
-    def redeliver(self, status: int) -> list[dict]:
+    def redeliver(self, status: int) -> tuple[list[dict], str]:
         done = subprocess.run([binary(), "redeliver", "--stack", self.name, "--json"], capture_output=True, text=True,
                               env=self.cloud.environment, timeout=120)
         assert done.returncode == status, done.stdout + done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
 def blue_png() -> bytes:
@@ -252,20 +252,21 @@ def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
 
 def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     stack = Deployed(cloud, "redelivered", "Direct", BROKEN)
-    for key in keys("direct", 3):
+    for key in keys("direct", 12):
         stack.put(key)
         stack.give_up_on(key)
     stack.update("Queue", BROKEN)
     # A message that failed is received again at once.
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["UploadQueueUrl"], Attributes={"VisibilityTimeout": "0"})
     stack.put(*keys("queued", 3))
-    until(lambda: stack.waiting("FailureQueueUrl") >= 6 and stack.waiting("UploadQueueUrl") == 0,
+    until(lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
           what="messages are given up on")
     messages = stack.waiting("FailureQueueUrl")
 
-    # While the cause is not mended every message is kept, and can be received again.
-    kept = stack.redeliver(1)
-    assert len(kept) == messages and not any(message["deleted"] for message in kept)
+    # While the cause is not mended every message is kept, and can be received again. Not all of them are tried.
+    kept, said = stack.redeliver(1)
+    assert 10 <= len(kept) < messages and not any(message["deleted"] for message in kept)
+    assert "10 messages in a row failed" in said
     assert all("no-such-table" in message["reason"] for message in kept)
     assert stack.waiting("FailureQueueUrl") == messages and not stack.counted()
 
@@ -273,21 +274,21 @@ def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     failures = stack.outputs["FailureQueueUrl"]
     stack.sqs.send_message(QueueUrl=failures, MessageBody='{"Event": "s3:TestEvent", "Bucket": "moths"}')
     stack.sqs.send_message(QueueUrl=failures, MessageBody='{"requestPayload": {}}')
-    done = stack.redeliver(1)
+    done, _ = stack.redeliver(1)
     assert len(done) == messages + 2
     (junk,) = (message for message in done if not message["deleted"])
     assert not junk["readable"] and "empty object" in junk["reason"]
     outcomes = [outcome for message in done if message["deleted"] for outcome in message["outcomes"]]
-    assert {outcome["key"] for outcome in outcomes} == {*keys("direct", 3), *keys("queued", 3)}
-    assert [outcome["outcome"] for outcome in outcomes].count("recorded") == 6
-    assert stack.counted() == {*keys("direct", 3), *keys("queued", 3)}
+    assert {outcome["key"] for outcome in outcomes} == {*keys("direct", 12), *keys("queued", 3)}
+    assert [outcome["outcome"] for outcome in outcomes].count("recorded") == 15
+    assert stack.counted() == {*keys("direct", 12), *keys("queued", 3)}
     assert stack.waiting("FailureQueueUrl") == 1
 
     # Once more, on a queue that is empty: nothing is invoked, and nothing comes of it.
     stack.sqs.purge_queue(QueueUrl=failures)
-    assert stack.redeliver(0) == []
+    assert stack.redeliver(0) == ([], "")
     assert stack.waiting("FailureQueueUrl") == stack.waiting("UploadQueueUrl") == 0
-    assert len(stack.counted()) == 6
+    assert len(stack.counted()) == 15
 
 
 def test_what_is_missing_is_named(cloud):
