@@ -7,15 +7,12 @@ mod support;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType,
-    CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective,
-    ObjectAttributes, ObjectIdentifier, StorageClass, VersioningConfiguration,
+    BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType, Delete, EncodingType,
+    MetadataDirective, ObjectAttributes, ObjectIdentifier, StorageClass, VersioningConfiguration,
 };
 use moth_classifier::local::s3::{Configuration, Notification, Store, StoreError};
 use support::s3::{BUCKET, Server, configuration, failure, noise};
 use tempfile::TempDir;
-
-const MIB: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn versions_and_delete_markers() {
@@ -355,126 +352,6 @@ async fn copies_and_batch_deletion() {
             .all(|one| one.delete_marker() == Some(true))
     );
     assert!(server.keys().await.is_empty());
-}
-
-#[tokio::test]
-async fn multipart_uploads() {
-    let folder = TempDir::new().unwrap();
-    let mut server = Server::with_bucket(&folder, true).await;
-    let client = server.client.clone();
-    let bytes = noise(11 * MIB);
-    let pieces = [
-        &bytes[..5 * MIB],
-        &bytes[5 * MIB..10 * MIB],
-        &bytes[10 * MIB..],
-    ];
-    let create = || {
-        let create = client.create_multipart_upload().bucket(BUCKET);
-        create.key("big.jpg").content_type("image/jpeg")
-    };
-    let upload = create().send().await.unwrap().upload_id.unwrap();
-    let mut parts = Vec::new();
-    for (number, piece) in (1..).zip(pieces) {
-        let part = client.upload_part().bucket(BUCKET).key("big.jpg");
-        let part = part.upload_id(&upload).part_number(number);
-        let part = part
-            .body(ByteStream::from(piece.to_vec()))
-            .send()
-            .await
-            .unwrap();
-        let completed = CompletedPart::builder().part_number(number);
-        parts.push(completed.set_e_tag(part.e_tag).build());
-    }
-    let listed = client.list_parts().bucket(BUCKET).key("big.jpg");
-    let listed = listed.upload_id(&upload).send().await.unwrap();
-    assert_eq!(listed.parts().len(), 3);
-    let uploads = client.list_multipart_uploads().bucket(BUCKET);
-    let uploads = uploads.send().await.unwrap();
-    assert_eq!(uploads.uploads()[0].upload_id(), Some(upload.as_str()));
-    assert!(server.keys().await.is_empty());
-
-    let complete = |parts: Vec<CompletedPart>| {
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
-        let complete = client.complete_multipart_upload().bucket(BUCKET);
-        let complete = complete.key("big.jpg").upload_id(&upload);
-        complete.multipart_upload(parts.build()).send()
-    };
-    let backwards = complete(parts.iter().rev().cloned().collect()).await;
-    assert_eq!(failure(backwards), (400, "InvalidPartOrder".to_owned()));
-    let wrong = CompletedPart::builder()
-        .part_number(1)
-        .e_tag("\"x\"")
-        .build();
-    let wrong = complete(vec![wrong]).await;
-    assert_eq!(failure(wrong), (400, "InvalidPart".to_owned()));
-    let done = complete(parts.clone()).await.unwrap();
-    assert_eq!(done.e_tag(), Some("\"1ea094977f590aa26669571e829df4d0-3\""));
-    assert_eq!(server.get("big.jpg", done.version_id()).await, bytes);
-    assert_eq!(
-        failure(complete(parts).await),
-        (404, "NoSuchUpload".to_owned())
-    );
-    let event = server.notification().await.event;
-    assert_eq!(
-        event["Records"][0]["eventName"],
-        "ObjectCreated:CompleteMultipartUpload"
-    );
-    assert_eq!(event["Records"][0]["s3"]["object"]["size"], 11 * MIB);
-
-    // From parts of another object; its first part is too small for one that is not the last.
-    let upload = create().checksum_algorithm(ChecksumAlgorithm::Crc32);
-    let upload = upload.send().await.unwrap().upload_id.unwrap();
-    let mut parts = Vec::new();
-    for (number, range) in [(1, "bytes=0-9"), (2, "bytes=10-19")] {
-        let copy = server
-            .client
-            .upload_part_copy()
-            .bucket(BUCKET)
-            .key("big.jpg");
-        let copy = copy.upload_id(&upload).part_number(number);
-        let copy = copy.copy_source("moths/big.jpg").copy_source_range(range);
-        let result = copy.send().await.unwrap().copy_part_result.unwrap();
-        let completed = CompletedPart::builder().part_number(number);
-        parts.push(completed.set_e_tag(result.e_tag).build());
-    }
-    let complete = |parts: &[CompletedPart]| {
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec()));
-        let complete = client.complete_multipart_upload().bucket(BUCKET);
-        let complete = complete.key("big.jpg").upload_id(&upload);
-        complete.multipart_upload(parts.build()).send()
-    };
-    let small = complete(&parts).await;
-    assert_eq!(failure(small), (400, "EntityTooSmall".to_owned()));
-    let done = complete(&parts[1..]).await.unwrap();
-    assert!(done.checksum_crc32().unwrap().ends_with("-1"));
-    let attributes = client.get_object_attributes().bucket(BUCKET);
-    let attributes = attributes
-        .key("big.jpg")
-        .object_attributes(ObjectAttributes::ObjectParts)
-        .object_attributes(ObjectAttributes::Checksum);
-    let attributes = attributes.send().await.unwrap();
-    let parts = attributes.object_parts().unwrap();
-    assert_eq!(parts.total_parts_count(), Some(1));
-    let checksum = attributes.checksum().unwrap();
-    assert_eq!(checksum.checksum_type(), Some(&ChecksumType::Composite));
-    assert_eq!(server.get("big.jpg", None).await, bytes[10..20]);
-
-    let upload = create().send().await.unwrap().upload_id.unwrap();
-    let part = client.upload_part().bucket(BUCKET).key("big.jpg");
-    let part = part.upload_id(&upload).part_number(1);
-    part.body(ByteStream::from_static(b"x"))
-        .send()
-        .await
-        .unwrap();
-    let abort = client.abort_multipart_upload().bucket(BUCKET);
-    abort
-        .key("big.jpg")
-        .upload_id(&upload)
-        .send()
-        .await
-        .unwrap();
-    let blobs = std::fs::read_dir(folder.path().join("blobs")).unwrap();
-    assert_eq!(blobs.count(), 2);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod auth;
 mod blob;
 mod buckets;
 mod checksum;
+mod completed;
 mod completion;
 mod error;
 mod form;

@@ -7,6 +7,7 @@ use s3s::dto;
 
 use super::blob::hex;
 use super::checksum::{Algorithm, Checksum};
+use super::completed::{recall, remember};
 use super::error::StoreError;
 use super::multipart::{Part, parts, remove_upload, upload};
 use super::notification::{Caller, Cause};
@@ -36,14 +37,25 @@ pub(super) struct Completion {
 }
 
 impl Store {
-    /// Joins the listed parts into a version.
-    pub(super) fn complete(&self, completion: Completion) -> Result<Written, StoreError> {
+    /// Joins the listed parts into a version. The same completion again gives the same result and does nothing.
+    pub(super) fn complete(&self, completion: &Completion) -> Result<Written, StoreError> {
+        match self.join(completion) {
+            // Completed before, or meanwhile by a request beside this one. Its version may be what a condition of
+            // this one forbids.
+            Err(error @ (StoreError::NoSuchUpload(_) | StoreError::PreconditionFailed { .. })) => {
+                recall(&self.connection(), completion)?.ok_or(error)
+            }
+            joined => joined,
+        }
+    }
+
+    fn join(&self, completion: &Completion) -> Result<Written, StoreError> {
         let Completion {
             bucket,
             key,
             upload: id,
             ..
-        } = &completion;
+        } = completion;
         let (upload, parts, files) = {
             let connection = self.connection();
             let upload = upload(&connection, bucket, key, id)?;
@@ -93,9 +105,10 @@ impl Store {
             cause: Cause::CompleteMultipartUpload,
             caller: completion.caller.clone(),
         };
-        self.create(new, |transaction| {
+        self.create(new, |transaction, written| {
             // Another completion or an abort may have been quicker.
             super::multipart::upload(transaction, bucket, key, id)?;
+            remember(transaction, completion, written)?;
             remove_upload(transaction, id)
         })
     }

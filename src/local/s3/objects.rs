@@ -116,13 +116,14 @@ impl Store {
         })
     }
 
-    /// Creates a version, its notification where the bucket notifies, and whatever else `and` does, in one transaction.
+    /// Creates a version, its notification where the bucket notifies, and whatever else `and` does, in one
+    /// transaction.
     ///
     /// `and` returns the blobs that no row names any more after it.
     pub(super) fn create(
         &self,
         new: NewVersion,
-        and: impl FnOnce(&Transaction<'_>) -> Result<Vec<String>, StoreError>,
+        and: impl FnOnce(&Transaction<'_>, &Written) -> Result<Vec<String>, StoreError>,
     ) -> Result<Written, StoreError> {
         let now = Utc::now();
         let mut connection = self.connection();
@@ -145,25 +146,29 @@ impl Store {
             Some(&content),
         )?;
         let mut garbage = inserted.replaced;
-        garbage.extend(and(&transaction)?);
-        let notification = match self.notifies(&new.bucket) {
-            true => {
-                let created = Created {
-                    region: self.region(),
-                    time: now,
-                    cause: new.cause,
-                    caller: &new.caller,
-                    bucket: &new.bucket,
-                    key: &new.key,
-                    size: content.size,
-                    etag: &content.etag,
-                    version_id: (state == Versioning::Enabled).then(|| inserted.id.as_str()),
-                    sequence: inserted.sequence,
-                };
-                Some(record(&transaction, created.event())?)
-            }
-            false => None,
+        let written = Written {
+            version_id: state.shown(&inserted.id),
+            etag: content.etag.clone(),
+            checksum: content.checksum,
+            modified: now.timestamp(),
         };
+        garbage.extend(and(&transaction, &written)?);
+        let event = self.notifies(&new.bucket).then(|| {
+            let created = Created {
+                region: self.region(),
+                time: now,
+                cause: new.cause,
+                caller: &new.caller,
+                bucket: &new.bucket,
+                key: &new.key,
+                size: content.size,
+                etag: &content.etag,
+                version_id: (state == Versioning::Enabled).then(|| inserted.id.as_str()),
+                sequence: inserted.sequence,
+            };
+            created.event()
+        });
+        let notification = event.map(|event| record(&transaction, event)).transpose()?;
         transaction.commit()?;
         new.draft.keep();
         if let Some(notification) = notification {
@@ -171,12 +176,7 @@ impl Store {
         }
         drop(connection);
         self.remove_blobs(&garbage);
-        Ok(Written {
-            version_id: state.shown(&inserted.id),
-            etag: content.etag,
-            checksum: content.checksum,
-            modified: now.timestamp(),
-        })
+        Ok(written)
     }
 
     /// Removes the version named, or hides the object: behind a delete marker where the bucket is versioned.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::blob::BlobWriter;
 use super::checksum::Algorithm;
+use super::completed;
 use super::error::StoreError;
 use super::notification::{Notification, drop_others, pending};
 
@@ -202,6 +203,7 @@ fn open_database(folder: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(completed::SCHEMA)?;
     transaction.commit()?;
     Ok(connection)
 }

@@ -119,7 +119,7 @@ pub(super) async fn copy_object(
                 cause: Cause::Copy,
                 caller,
             };
-            store.create(new, |_| Ok(Vec::new()))
+            store.create(new, |_, _| Ok(Vec::new()))
         })
         .await?;
     let mut result = CopyObjectResult {

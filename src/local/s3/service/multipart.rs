@@ -211,7 +211,7 @@ pub(super) async fn complete_multipart_upload(
             .and_then(|size| u64::try_from(size).ok()),
         caller: caller(&request.extensions),
     };
-    let written = store.run(move |store| store.complete(completion)).await?;
+    let written = store.run(move |store| store.complete(&completion)).await?;
     let mut output = CompleteMultipartUploadOutput {
         checksum_type: Some(written.checksum.kind()),
         e_tag: Some(strong(&written.etag)),

@@ -109,7 +109,7 @@ pub(super) async fn put_object(
         caller: caller(&request.extensions),
     };
     let written = store
-        .run(move |store| store.create(new, |_| Ok(Vec::new())))
+        .run(move |store| store.create(new, |_, _| Ok(Vec::new())))
         .await?;
     let mut output = PutObjectOutput {
         checksum_type: Some(written.checksum.kind()),
