@@ -23,6 +23,7 @@ mod checksum;
 mod completed;
 mod completion;
 mod error;
+mod failure;
 mod form;
 mod host;
 mod listing;

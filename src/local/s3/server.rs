@@ -25,7 +25,7 @@ use super::notification::Caller;
 use super::range::RangeRoute;
 use super::service::Service;
 use super::store::Store;
-use crate::error::Source;
+use crate::error::{Source, chain};
 
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
@@ -102,7 +102,10 @@ async fn answer(
         Err(error) => Err(Source::from(error)),
     };
     let mut response = answered.unwrap_or_else(|error| {
-        tracing::error!(%error, "request could not be answered");
+        tracing::error!(
+            error = chain(error.as_ref()),
+            "the embedded S3 could not answer"
+        );
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     });
     if let Ok(header) = header {
