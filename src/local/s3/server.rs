@@ -30,7 +30,8 @@ use crate::error::{Source, chain};
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under way are answered.
+/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under
+/// way are answered.
 ///
 /// # Errors
 ///
