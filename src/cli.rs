@@ -88,6 +88,19 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Ends at SIGINT (Ctrl-C) or SIGTERM.
+#[cfg(any(feature = "local", feature = "stack"))]
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminated.recv() => {}
+    }
+    Ok(())
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()

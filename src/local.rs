@@ -29,7 +29,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{aws, config::Config};
+use crate::{aws, config::Config, error::chain};
 
 pub use lambda::Lambda;
 
@@ -109,9 +109,14 @@ pub enum LocalError {
         /// What the system said.
         source: io::Error,
     },
-    /// The bucket's files cannot be used.
-    #[error(transparent)]
-    S3(#[from] s3::StoreError),
+    /// The objects cannot be opened.
+    #[error("cannot use the objects in {}", folder.display())]
+    Objects {
+        /// Where they are kept.
+        folder: PathBuf,
+        /// What went wrong.
+        source: s3::StoreError,
+    },
     /// The tables cannot be opened or made.
     #[error("cannot open the tables in {folder}: {reason}")]
     Tables {
@@ -208,8 +213,13 @@ impl Local {
             region: REGION.to_owned(),
             notifying_bucket: BUCKET.to_owned(),
         };
-        let (store, mut notifications) = s3::Store::open(&folder, configuration)?;
-        store.create_bucket(BUCKET, true)?;
+        let objects = |source| LocalError::Objects {
+            folder: folder.clone(),
+            source,
+        };
+        let (store, mut notifications) =
+            s3::Store::open(&folder, configuration).map_err(objects)?;
+        store.create_bucket(BUCKET, true).map_err(objects)?;
         let (access_key, secret_key) = (CREDENTIALS.0.to_owned(), CREDENTIALS.1.to_owned());
         let credentials = s3::Credentials {
             access_key,
@@ -267,7 +277,10 @@ impl Local {
                         return; // stopped: the event stays for the next run
                     };
                     if let Err(error) = store.delivered(id) {
-                        tracing::error!(%error, "cannot forget a delivered event");
+                        tracing::error!(
+                            error = chain(&error),
+                            "a delivered event cannot be forgotten: the next run in this folder delivers it again"
+                        );
                     }
                     // Nobody listens any more where the process is about to end.
                     let _ = delivered.send(Delivery { event, answer });

@@ -117,7 +117,7 @@ impl Report {
         Self::new(object, Outcome::Folder)
     }
 
-    /// The same object once more in one invocation.
+    /// Report of a repeat of this object in the same invocation.
     pub fn again(&self) -> Self {
         let outcome = match self.outcome {
             Outcome::Folder => Outcome::Folder,

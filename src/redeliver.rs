@@ -1,11 +1,11 @@
-//! Delivers again what the function gave up on.
+//! Redelivers the events that the function gave up on.
 //!
-//! The failure queue of a deployed stack holds two kinds of messages: of direct events, what Lambda writes of an
-//! event that failed three times, with the event inside; of the upload queue, messages that failed five times, as
-//! S3 wrote them. The function is invoked with each, and a message is deleted only when every photo that it tells
-//! of has its outcome. What was counted before is not counted again.
+//! A stack's failure queue holds two kinds of messages: failure records that Lambda writes for asynchronous events
+//! after three attempts, with the event in `requestPayload`; and events that the upload queue dead-lettered after
+//! five receives. [`Redelivery`] invokes the function with each event. It deletes a message only when every photo
+//! in it has an outcome. The function counts no photo twice.
 
-use std::{collections::HashSet, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_lambda::primitives::Blob;
@@ -16,18 +16,19 @@ use serde_json::Value;
 use crate::{
     error::{Source, chain},
     event::{self, Event},
+    object::ObjectVersion,
     outcome::Report,
     response::{AnswerError, read_outcomes},
     stack::{self, Stack},
 };
 
-/// As many messages are worked on at a time as SQS hands out at once.
+/// Messages in flight at a time: the maximum of one `ReceiveMessage`.
 const BATCH: i32 = 10;
-/// An empty answer after a long poll means an empty queue: SQS has asked all its servers.
+/// Long-poll wait. A long poll asks every SQS server, so an empty response means that no message is visible.
 const LONG_POLL: Duration = Duration::from_secs(3);
-/// How long a message that is in hand is hidden from others: the longest invocation, three times.
-const HIDDEN: Duration = Duration::from_secs(3 * 930);
-/// The cause is not mended when this many messages in a row fail.
+/// Visibility timeout of a message in flight: it outlasts the longest invocation.
+const HIDDEN: Duration = stack::INVOKE_LIMIT;
+/// [`Redelivery::drain`] gives up after this many failures in a row.
 const MAX_FAILURES_IN_A_ROW: usize = 10;
 
 /// The failure queue of a stack, and the function that can work on it.
@@ -35,7 +36,6 @@ pub struct Redelivery {
     queues: aws_sdk_sqs::Client,
     lambda: aws_sdk_lambda::Client,
     stack: Stack,
-    region: String,
 }
 
 /// What became of one message.
@@ -50,8 +50,10 @@ pub struct Redelivered {
 /// Why a message stays in the failure queue.
 #[derive(Debug, thiserror::Error)]
 pub enum Kept {
-    /// It tells of nothing that this function works on, and never will.
-    #[error("{0}: nothing can be delivered, look at it and delete it by hand")]
+    /// No record in it can be read, so a retry cannot help.
+    #[error(
+        "{0}: redeliver cannot deliver this message, so look at its body before you delete it by hand"
+    )]
     Unreadable(String),
     /// The function failed again.
     #[error("the function failed: {0}")]
@@ -81,12 +83,14 @@ pub enum RedeliverError {
         source: Source,
     },
     /// SQS handed out a message that cannot be named.
-    #[error("a message of the queue {0} has no id, receipt handle or body")]
-    Message(String),
-    /// Everything fails.
     #[error(
-        "{MAX_FAILURES_IN_A_ROW} messages in a row failed, so the rest was not tried: mend the cause, then try again. \
-         The last one: {0}"
+        "a message of the queue {0} has no id, receipt handle or body: look at it in the SQS console"
+    )]
+    Message(String),
+    /// [`MAX_FAILURES_IN_A_ROW`] messages failed in a row.
+    #[error(
+        "{MAX_FAILURES_IN_A_ROW} messages in a row failed, so the others were not tried. Fix the cause of the last \
+         failure, then run redeliver again: {0}"
     )]
     NotMended(String),
     /// What became of a message could not be shown.
@@ -102,17 +106,16 @@ struct InHand {
 }
 
 impl Redelivery {
-    /// Works on the failure queue of `stack`, in `region`.
-    pub fn new(stack: Stack, region: String, sdk: &SdkConfig) -> Self {
+    /// Works on the failure queue of `stack`.
+    pub fn new(stack: Stack, sdk: &SdkConfig) -> Self {
         Self {
             queues: aws_sdk_sqs::Client::new(sdk),
             lambda: stack::lambda(sdk),
             stack,
-            region,
         }
     }
 
-    /// How many messages wait in the failure queue, about.
+    /// Messages in the failure queue, in flight or not.
     ///
     /// # Errors
     ///
@@ -121,7 +124,7 @@ impl Redelivery {
         self.waiting(&self.stack.failure_queue).await
     }
 
-    /// How many photos wait in the upload queue, about.
+    /// Messages in the upload queue, in flight or not.
     ///
     /// # Errors
     ///
@@ -130,42 +133,54 @@ impl Redelivery {
         self.waiting(&self.stack.upload_queue).await
     }
 
-    /// Works on each message once, until the queue has no other, and tells `show` what became of it. Messages
-    /// that are kept can be received again afterwards.
+    /// Works on each message once, until the queue has no other or `stop` ends, and tells `show` what became of it.
+    /// Messages in flight are finished. Messages that are kept can be received again afterwards.
     ///
     /// # Errors
     ///
     /// Where SQS cannot be asked, `show` fails, or one message after the other fails.
     pub async fn drain(
         &self,
+        stop: impl Future<Output = ()>,
         mut show: impl FnMut(&Redelivered) -> std::io::Result<()>,
     ) -> Result<(), RedeliverError> {
-        let mut kept = Vec::new();
-        let mut drained = self.drain_keeping(&mut show, &mut kept).await;
-        for receipt in kept {
-            drained = drained.and(self.hide(&receipt, Duration::ZERO).await);
+        let mut kept = HashMap::new();
+        let mut drained = self.drain_keeping(stop, &mut show, &mut kept).await;
+        for receipt in kept.values() {
+            drained = drained.and(self.give_back(receipt).await);
         }
         drained
     }
 
-    /// As [`drain`](Self::drain), but leaves the messages that it keeps hidden: `kept` are their receipts.
+    /// As [`drain`](Self::drain), but leaves the messages that it keeps hidden. `kept` has the newest receipt of each
+    /// by its id.
     async fn drain_keeping(
         &self,
+        stop: impl Future<Output = ()>,
         show: &mut impl FnMut(&Redelivered) -> std::io::Result<()>,
-        kept: &mut Vec<String>,
+        kept: &mut HashMap<String, String>,
     ) -> Result<(), RedeliverError> {
-        let mut seen = HashSet::new();
+        tokio::pin!(stop);
         let mut failures = 0;
         loop {
-            let messages = self.receive().await?;
-            if messages.is_empty() {
-                return Ok(());
-            }
-            // One that was kept, and is seen again because this takes longer than it is hidden.
+            let messages = tokio::select! {
+                // A receive that is under way is not dropped: its messages would be hidden from everybody.
+                biased;
+                () = &mut stop => return Ok(()),
+                () = std::future::ready(()) => self.receive().await?,
+            };
+            // A message that was kept comes again where this takes longer than it is hidden.
             let (again, new): (Vec<_>, Vec<_>) = messages
                 .into_iter()
-                .partition(|message| seen.contains(&message.id));
-            kept.extend(again.into_iter().map(|message| message.receipt));
+                .partition(|message| kept.contains_key(&message.id));
+            kept.extend(
+                again
+                    .into_iter()
+                    .map(|message| (message.id, message.receipt)),
+            );
+            if new.is_empty() {
+                return Ok(());
+            }
             let mut done = stream::iter(new)
                 .map(|message| self.redeliver(message))
                 .buffer_unordered(BATCH as usize);
@@ -174,11 +189,11 @@ impl Redelivery {
             while let Some((redelivered, receipt)) = done.next().await {
                 shown = shown.and(show(&redelivered));
                 match redelivered.result {
+                    // A message without photos says nothing of the function.
+                    Ok(reports) if reports.is_empty() => {}
                     Ok(_) => failures = 0,
                     Err(error) => {
-                        seen.insert(redelivered.message_id);
-                        kept.push(receipt);
-                        // What cannot be read says nothing of the function.
+                        kept.insert(redelivered.message_id, receipt);
                         if !matches!(error, Kept::Unreadable(_)) {
                             failures += 1;
                             last_failure = Some(error);
@@ -213,8 +228,8 @@ impl Redelivery {
 
     async fn invoke(&self, body: &str) -> Result<Vec<Report>, Kept> {
         let event = event_in(body).map_err(Kept::Unreadable)?;
-        let photos = photos(&event, &self.region).map_err(Kept::Unreadable)?;
-        if photos == 0 {
+        let photos = photos(&event).map_err(Kept::Unreadable)?;
+        if photos.is_empty() {
             return Ok(Vec::new());
         }
         let answer = self
@@ -228,7 +243,7 @@ impl Redelivery {
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             Some(kind) => Err(Kept::Function(function_error(&payload).unwrap_or(kind))),
-            None => Ok(read_outcomes(&payload, photos)?),
+            None => Ok(read_outcomes(&payload, &photos)?),
         }
     }
 
@@ -256,17 +271,29 @@ impl Redelivery {
             .collect()
     }
 
-    async fn hide(&self, receipt: &str, time: Duration) -> Result<(), RedeliverError> {
+    /// Makes a kept message visible again.
+    async fn give_back(&self, receipt: &str) -> Result<(), RedeliverError> {
         let queue = &self.stack.failure_queue;
         let change = self
             .queues
             .change_message_visibility()
             .queue_url(queue)
             .receipt_handle(receipt)
-            .visibility_timeout(time.as_secs() as i32)
+            .visibility_timeout(0)
             .send();
-        queued("give a message back to", queue, change).await?;
-        Ok(())
+        match change.await {
+            // It is visible already.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_message_not_inflight()) =>
+            {
+                Ok(())
+            }
+            changed => queued("give a message back to", queue, async { changed })
+                .await
+                .map(drop),
+        }
     }
 
     async fn delete(&self, receipt: &str) -> Result<(), String> {
@@ -278,21 +305,26 @@ impl Redelivery {
         }
     }
 
+    /// Messages in `queue`: visible, in flight and delayed.
     async fn waiting(&self, queue: &str) -> Result<u64, RedeliverError> {
-        let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let attributes = self
-            .queues
-            .get_queue_attributes()
-            .queue_url(queue)
-            .attribute_names(name.clone())
-            .send();
-        let attributes = queued("ask", queue, attributes).await?.attributes;
-        let number = attributes.and_then(|attributes| attributes.get(&name)?.parse().ok());
-        number.ok_or_else(|| RedeliverError::Queue {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        let request = self.queues.get_queue_attributes().queue_url(queue);
+        let request = request.set_attribute_names(Some(names.to_vec()));
+        let answer = queued("ask", queue, request.send()).await?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let number =
+            |name: &QueueAttributeName| -> Option<u64> { attributes.get(name)?.parse().ok() };
+        let numbers: Option<Vec<u64>> = names.iter().map(number).collect();
+        let numbers = numbers.ok_or_else(|| RedeliverError::Queue {
             action: "ask",
             queue: queue.to_owned(),
-            source: "the answer has no ApproximateNumberOfMessages".into(),
-        })
+            source: "the answer lacks a number of messages".into(),
+        })?;
+        Ok(numbers.iter().sum())
     }
 }
 
@@ -320,18 +352,25 @@ fn event_in(body: &str) -> Result<Value, String> {
     })
 }
 
-/// How many photos `event` tells of.
-fn photos(event: &Value, region: &str) -> Result<usize, String> {
-    let Event { source, parts } = event::parse(event, region);
+/// The photos of `event`, if at least one of its records can be read. The function then counts those that can be
+/// read, and fails for the others: the message is kept.
+fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
+    // Only batch jobs leave the region to the function, and they are refused here.
+    let Event { source, parts } = event::parse(event, "");
     if source != event::Source::Notification {
         return Err("the event is of a queue or a batch job, which repeat it themselves".into());
     }
-    let mut photos = 0;
+    let (mut photos, mut malformed) = (Vec::new(), None);
     for object in parts.into_iter().flat_map(|part| part.objects) {
-        object.map_err(|error| chain(&error))?;
-        photos += 1;
+        match object {
+            Ok(created) => photos.push(created.object),
+            Err(error) => malformed = Some(error),
+        }
     }
-    Ok(photos)
+    match malformed {
+        Some(error) if photos.is_empty() => Err(chain(&error)),
+        _ => Ok(photos),
+    }
 }
 
 /// `errorMessage` of the function's error.
@@ -355,7 +394,7 @@ mod tests {
     }
 
     fn photos_in(body: &str) -> Result<usize, String> {
-        photos(&event_in(body)?, "eu-west-1")
+        Ok(photos(&event_in(body)?)?.len())
     }
 
     #[test]
@@ -377,6 +416,14 @@ mod tests {
     fn what_asks_for_nothing_has_no_photos() {
         let test = json!({"Event": "s3:TestEvent", "Bucket": "moths"});
         assert_eq!(photos_in(&test.to_string()), Ok(0));
+    }
+
+    #[test]
+    fn a_malformed_record_leaves_the_others() {
+        let mut event = s3_event();
+        let bad = json!({"eventName": "ObjectCreated:Put"});
+        event["Records"].as_array_mut().unwrap().push(bad);
+        assert_eq!(photos_in(&event.to_string()), Ok(1));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Outcome, Report};
+use crate::{
+    object::ObjectVersion,
+    outcome::{Outcome, Report},
+};
 
 /// The function's answer where it succeeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,8 +45,21 @@ pub enum Response {
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
     /// It is of another shape.
-    #[error("the function's answer has no outcomes")]
+    #[error(
+        "the function's answer cannot be read ({0}): use the redeliver of the version that is deployed"
+    )]
     Shape(#[from] serde_json::Error),
+    /// An outcome is of another photo.
+    #[error("the function answered for {answered}, and was asked for {asked}")]
+    Other {
+        /// Key in the answer.
+        answered: String,
+        /// Key in the event.
+        asked: String,
+    },
+    /// A photo has no outcome.
+    #[error("the function answered that {0} has no outcome yet")]
+    Failed(String),
     /// It does not tell of each photo.
     #[error("the function answered {outcomes} outcomes for {photos} photos")]
     Number {
@@ -54,22 +70,33 @@ pub enum AnswerError {
     },
 }
 
-/// The outcomes in the function's answer to a notification of so many `photos`, in the order of the event.
+/// Reads the outcomes from the function's answer to a notification of `photos`, in the order of the event.
 ///
 /// # Errors
 ///
 /// Where the answer does not have one outcome for each photo.
-pub fn read_outcomes(answer: &[u8], photos: usize) -> Result<Vec<Report>, AnswerError> {
+pub fn read_outcomes(answer: &[u8], photos: &[ObjectVersion]) -> Result<Vec<Report>, AnswerError> {
     #[derive(Deserialize)]
     struct Answer {
         outcomes: Vec<Report>,
     }
     let Answer { outcomes } = serde_json::from_slice(answer)?;
-    if outcomes.len() != photos {
+    if outcomes.len() != photos.len() {
         return Err(AnswerError::Number {
             outcomes: outcomes.len(),
-            photos,
+            photos: photos.len(),
         });
+    }
+    for (report, photo) in outcomes.iter().zip(photos) {
+        if report.key != photo.key {
+            return Err(AnswerError::Other {
+                answered: report.key.clone(),
+                asked: photo.key.clone(),
+            });
+        }
+        if report.outcome == Outcome::Failed {
+            return Err(AnswerError::Failed(report.key.clone()));
+        }
     }
     Ok(outcomes)
 }
@@ -152,5 +179,48 @@ impl TaskResult {
             result_code,
             result_string,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(outcomes: &[(&str, &str)]) -> Result<Vec<Report>, AnswerError> {
+        let photos = ["a.jpg", "b.jpg"].map(|key| ObjectVersion {
+            bucket: "moths".into(),
+            key: key.into(),
+            version: None,
+        });
+        let outcome = |(key, outcome): &(&str, &str)| json!({"key": key, "outcome": outcome});
+        let outcomes: Vec<_> = outcomes.iter().map(outcome).collect();
+        read_outcomes(
+            json!({"outcomes": outcomes}).to_string().as_bytes(),
+            &photos,
+        )
+    }
+
+    #[test]
+    fn each_photo_has_its_outcome_or_the_answer_is_refused() {
+        let good = read(&[("a.jpg", "recorded"), ("b.jpg", "rejected")]).unwrap();
+        assert_eq!(good.len(), 2);
+        for (outcomes, said) in [
+            (&[("a.jpg", "recorded")][..], "1 outcomes for 2 photos"),
+            (&[("a.jpg", "recorded"), ("c.jpg", "recorded")], "c.jpg"),
+            (
+                &[("a.jpg", "recorded"), ("b.jpg", "failed")],
+                "b.jpg has no outcome",
+            ),
+            (
+                &[("a.jpg", "recorded"), ("b.jpg", "lost")],
+                "cannot be read",
+            ),
+        ] {
+            let error = read(outcomes).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(read_outcomes(b"null", &[]).is_err());
     }
 }

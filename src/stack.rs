@@ -1,4 +1,4 @@
-//! A deployed stack: where its queues and its function are, as its outputs say.
+//! The outputs of a deployed stack: its function and its queues.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,10 +7,15 @@ use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 
 use crate::{aws, error::Source};
 
-/// The longest that Lambda lets a function work on one event, and some seconds for the way.
+/// Limit on one invocation attempt: Lambda's maximum timeout, and 30 s for the network.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(900 + 30);
+/// Attempts of one invocation. A repeat after a lost response finds the photos counted.
+const INVOKE_ATTEMPTS: u32 = 3;
+/// Limit on one invocation: all attempts, and 60 s of back-off.
+pub(crate) const INVOKE_LIMIT: Duration =
+    Duration::from_secs(INVOKE_TIMEOUT.as_secs() * INVOKE_ATTEMPTS as u64 + 60);
 
-/// What the commands for a stack need to know of it.
+/// Outputs that the operator's commands use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// ARN of the function's alias: what S3 and the queue invoke.
@@ -38,6 +43,14 @@ pub enum StackError {
         name: String,
         /// Where it was looked for.
         region: String,
+    },
+    /// The name does not tell one stack.
+    #[error("{stacks} stacks answer to the name {name:?}: name one with --stack")]
+    Ambiguous {
+        /// The name asked for.
+        name: String,
+        /// How many answered.
+        stacks: usize,
     },
     /// The stack lacks an output.
     #[error("the stack {name} has no output {output}: deploy this version's template.yaml first")]
@@ -77,10 +90,16 @@ impl Stack {
                 source: error.into(),
             },
         })?;
-        let mut outputs: HashMap<String, String> = described
-            .stacks()
+        // CloudFormation would describe every stack if it were asked for none.
+        let [stack] = described.stacks() else {
+            return Err(StackError::Ambiguous {
+                name: name.to_owned(),
+                stacks: described.stacks().len(),
+            });
+        };
+        let mut outputs: HashMap<String, String> = stack
+            .outputs()
             .iter()
-            .flat_map(|stack| stack.outputs())
             .filter_map(|output| Some((output.output_key.clone()?, output.output_value.clone()?)))
             .collect();
         let mut output = |output: &'static str| {
@@ -102,11 +121,32 @@ pub fn lambda(sdk: &SdkConfig) -> aws_sdk_lambda::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(aws::CONNECT_TIMEOUT)
         .operation_attempt_timeout(INVOKE_TIMEOUT)
+        // Unset, it would be inherited from `sdk`, whose calls take seconds.
+        .operation_timeout(INVOKE_LIMIT)
         .build();
     let config = aws_sdk_lambda::config::Builder::from(sdk)
         .timeout_config(timeouts)
-        // A repeat after an answer that was lost finds the photos counted: it does no harm.
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .retry_config(RetryConfig::standard().with_max_attempts(INVOKE_ATTEMPTS))
         .build();
     aws_sdk_lambda::Client::from_conf(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::BehaviorVersion;
+
+    use super::*;
+
+    #[test]
+    fn an_invocation_has_the_time_that_the_function_has() {
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .timeout_config(aws::timeouts())
+            .build();
+        let client = lambda(&sdk);
+        let timeouts = client.config().timeout_config().unwrap();
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(INVOKE_TIMEOUT));
+        assert_eq!(timeouts.operation_timeout(), Some(INVOKE_LIMIT));
+        assert_eq!(timeouts.connect_timeout(), Some(aws::CONNECT_TIMEOUT));
+    }
 }

@@ -1,5 +1,7 @@
 //! `local PATH…`
 
+mod log;
+
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, Write},
@@ -13,15 +15,12 @@ use anyhow::Context;
 use aws_sdk_s3::primitives::ByteStream;
 use clap::Args;
 use serde::Deserialize;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc},
-};
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     config,
     files::{self, File},
+    interrupted,
     table::{Column, Table},
 };
 use crate::{
@@ -33,7 +32,6 @@ use crate::{
         self, BUCKET, CREDENTIALS, Delivery, Events, Local, LocalError, REGION, Settings,
         lambda::FUNCTION, url,
     },
-    logging,
     manifest::Manifest,
     object::{ObjectVersion, VersionId},
     outcome::{Outcome, Report},
@@ -75,17 +73,12 @@ struct Response {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// S3's port with --serve, where none is given.
 const PORT: u16 = 9000;
-/// s3s logs every refused request as an error, and a refusal is an answer.
-const LOG_LEVELS: &str = "error,s3s=off";
 /// Objects put, for each process of the function, before their outcomes are there: enough that none
 /// waits for the next, few enough that uploads and outcomes go hand in hand.
 const AHEAD: usize = 4;
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::registry()
-        .with(logging::levels(LOG_LEVELS))
-        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
-        .init();
+    log::start();
     let config = config()?;
     let files = match arguments.paths.as_slice() {
         [] => Vec::new(),
@@ -421,14 +414,4 @@ Ctrl-C stops it.
         true => io::stderr().write_all(text.as_bytes()),
         false => io::stdout().write_all(text.as_bytes()),
     }
-}
-
-/// Ends at SIGINT (Ctrl-C) or SIGTERM.
-async fn interrupted() -> anyhow::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminated.recv() => {}
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `redeliver`
+//! `redeliver`: retries the messages of a stack's failure queue.
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +9,28 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::table::{Column, Table};
+use tokio::sync::watch;
+
+use super::{
+    interrupted,
+    table::{Column, Table},
+};
 use crate::{
     aws,
     outcome::Report,
     redeliver::{Kept, Redelivered, Redelivery},
-    stack::{Stack, StackError},
+    stack::Stack,
 };
 
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Name of the stack
-    #[arg(long, value_name = "NAME", default_value = "moth-classifier")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "moth-classifier",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     stack: String,
     /// Print one JSON object a line, for each message
     #[arg(long)]
@@ -37,16 +47,34 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 async fn redeliver(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let sdk = aws::sdk_config().await;
     let stack = Stack::find(&arguments.stack, &sdk).await?;
-    let region = sdk.region().ok_or(StackError::Region)?.to_string();
-    let redelivery = Redelivery::new(stack, region, &sdk);
+    let redelivery = Redelivery::new(stack, &sdk);
     let mut show = Show::new(arguments.json, redelivery.failed().await?)?;
+    let (stop, mut stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        interrupted().await?;
+        eprintln!(
+            "Finishing the messages in flight. Interrupted again, redeliver leaves them hidden for 50 minutes."
+        );
+        stop.send_replace(true);
+        interrupted().await?;
+        std::process::exit(130);
+        #[allow(unreachable_code, reason = "it tells the block's type")]
+        anyhow::Ok(())
+    });
+    let stopped = async move {
+        // The sender is gone only where signals cannot be received: then nothing stops it.
+        if stopped.wait_for(|stopped| *stopped).await.is_err() {
+            std::future::pending().await
+        }
+    };
     let drained = redelivery
-        .drain(|redelivered| show.message(redelivered))
+        .drain(stopped, |redelivered| show.message(redelivered))
         .await;
     show.finish();
     drained?;
-    show.summary(redelivery.uploaded().await?)?;
-    Ok(match show.kept {
+    let left = redelivery.failed().await?;
+    show.summary(left, redelivery.uploaded().await?)?;
+    Ok(match show.kept as u64 + left {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
@@ -104,29 +132,37 @@ impl Show {
         }
     }
 
-    fn summary(&self, uploaded: u64) -> io::Result<()> {
-        if self.table.is_none() {
-            return Ok(());
-        }
+    /// `left` and `uploaded` are the messages that are still in the failure queue and in the upload queue.
+    fn summary(&self, left: u64, uploaded: u64) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        let (deleted, kept) = (self.deleted, self.kept);
-        match deleted + kept {
-            0 => writeln!(stdout, "\nThe failure queue is empty.")?,
-            all => writeln!(
-                stdout,
-                "\nMessages: {all}, of which {deleted} deleted, {kept} kept in the failure queue."
-            )?,
+        if self.table.is_none() {
+            let line = json!({"failureQueue": left, "uploadQueue": uploaded});
+            return writeln!(stdout, "{line}");
         }
+        writeln!(
+            stdout,
+            "\nMessages: {} deleted, {} kept.",
+            self.deleted, self.kept
+        )?;
         let outcomes = self.outcomes.iter();
         let outcomes: Vec<_> = outcomes.map(|(name, n)| format!("{n} {name}")).collect();
         if !outcomes.is_empty() {
             writeln!(stdout, "Photos: {}.", outcomes.join(", "))?;
         }
-        writeln!(stdout, "In the upload queue wait {uploaded} photos.")
+        match left.saturating_sub(self.kept as u64) {
+            _ if left == 0 => writeln!(stdout, "The failure queue is empty.")?,
+            0 => writeln!(stdout, "Messages in the failure queue: {left}.")?,
+            _ => writeln!(
+                stdout,
+                "Messages in the failure queue: {left}. Those that are in flight can be received within 50 minutes: \
+                 run redeliver again then."
+            )?,
+        }
+        writeln!(stdout, "Messages in the upload queue: {uploaded}.")
     }
 }
 
-/// Message ids are UUIDs: so many characters tell those of one run apart.
+/// Characters of a message id (a UUID) in the table.
 const ID: usize = 8;
 
 fn rows(table: &Table, redelivered: &Redelivered) -> io::Result<()> {
@@ -135,7 +171,15 @@ fn rows(table: &Table, redelivered: &Redelivered) -> io::Result<()> {
     match &redelivered.result {
         Err(kept) => table.row(&[id, "kept", "", "", "", "", &kept.to_string()])?,
         Ok(reports) if reports.is_empty() => {
-            table.row(&[id, "nothing", "", "", "", "", "it tells of no new photo"])?;
+            table.row(&[
+                id,
+                "nothing",
+                "",
+                "",
+                "",
+                "",
+                "the message names no uploaded photo",
+            ])?;
         }
         Ok(reports) => {
             for report in reports {

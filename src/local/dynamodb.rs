@@ -85,13 +85,13 @@ async fn add_indexes(client: &Client, table: &str) -> Result<(), String> {
     let described = client.describe_table().table_name(table).send().await;
     let described = described.map_err(|error| DisplayErrorContext(error).to_string())?;
     let description = described.table.ok_or("DescribeTable described no table")?;
-    let there: HashSet<&str> = description
+    let there: HashSet<Option<&str>> = description
         .global_secondary_indexes()
         .iter()
-        .filter_map(|index| index.index_name())
+        .map(|index| index.index_name())
         .collect();
     for index in INDEXES {
-        if there.contains(index.name) {
+        if there.contains(&Some(index.name)) {
             continue;
         }
         client

@@ -13,9 +13,9 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Where a file of the log ends and the next begins: about 6,000 photos.
+/// Size at which the log is rotated: about 6,000 photos.
 const MAX_BYTES: u64 = 10 * 1024 * 1024;
-/// How long the end of a dead process's output is waited for: a process that it started may hold the pipe open.
+/// How long to wait for a dead process's remaining output. A child process may hold the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// The log, open for appending. Clones write to the same files.
@@ -59,7 +59,11 @@ impl Log {
         let mut current = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         let length = line.len() as u64;
         if current.bytes > 0 && current.bytes + length > self.0.max_bytes {
-            fs::rename(&self.0.path, self.0.path.with_extension("log.1"))?;
+            match fs::rename(&self.0.path, self.0.path.with_extension("log.1")) {
+                // It was renamed before, and the new one could not be opened then.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             *current = Current::open(&self.0.path)?;
         }
         current.file.write_all(line)?;
@@ -94,10 +98,7 @@ impl Copying {
     pub(super) fn add(&mut self, log: &Log, output: impl AsyncRead + Unpin + Send + 'static) {
         let log = log.clone();
         self.0.spawn(async move {
-            if let Err(error) = copy(&log, output).await {
-                let path = log.path().display();
-                tracing::error!(%error, "the function's log {path} cannot be written: lines are lost");
-            }
+            copy(&log, output).await;
         });
     }
 
@@ -109,14 +110,26 @@ impl Copying {
     }
 }
 
-async fn copy(log: &Log, output: impl AsyncRead + Unpin) -> io::Result<()> {
+/// Reads on where a line cannot be written: a process whose output nobody reads would fail.
+async fn copy(log: &Log, output: impl AsyncRead + Unpin) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
-    while output.read_until(b'\n', &mut line).await? > 0 {
-        log.append(&line)?;
+    let mut is_said = false;
+    // A pipe that cannot be read has ended.
+    while output
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|bytes| bytes > 0)
+    {
+        if let Err(error) = log.append(&line)
+            && !is_said
+        {
+            let path = log.path().display();
+            tracing::error!(%error, "the function's log {path} cannot be written: lines are lost");
+            is_said = true;
+        }
         line.clear();
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@
 //! ```
 //!
 //! [`Store`] holds the semantics: versions, delete markers, conditional writes, multipart uploads and the
-//! notification of every version created in one bucket. `service` only translates between it and the wire; [`serve`] listens.
+//! notification of every version created in one bucket. `service` only translates between it and the wire;
+//! [`serve`] listens.
+//!
+//! Where s3s differs from S3, `form` and `range` rewrite requests before it reads them, and `answer` completes its
+//! answers.
 //!
 //! Every change is one SQLite transaction. A blob is written before the row that names it is committed, and
 //! removed after the row is gone, so a crash loses nothing acknowledged and leaves at most blobs that no row
@@ -23,6 +27,7 @@ mod checksum;
 mod completed;
 mod completion;
 mod error;
+mod failure;
 mod form;
 mod host;
 mod listing;

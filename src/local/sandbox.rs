@@ -141,7 +141,7 @@ impl Function {
     }
 }
 
-/// How the answer names the end of a process that [`run`] ended.
+/// Error message of an invocation whose process was stopped by [`run`].
 const SHUT_DOWN: &str = "the sandbox is shut down";
 
 /// Runs processes of the function, one after the other, until `stopped` is true.
@@ -208,12 +208,9 @@ impl Process {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut child = function.start(listener.local_addr()?.to_string())?;
         let mut copying = Copying::new();
-        if let Some(output) = child.stdout.take() {
-            copying.add(&function.log, output);
-        }
-        if let Some(output) = child.stderr.take() {
-            copying.add(&function.log, output);
-        }
+        let unpiped = || io::Error::other("the function's output is not piped");
+        copying.add(&function.log, child.stdout.take().ok_or_else(unpiped)?);
+        copying.add(&function.log, child.stderr.take().ok_or_else(unpiped)?);
         let serve = axum::serve(listener, self.clone().router());
         let serve = tokio::spawn(serve.into_future());
         let id = child.id();

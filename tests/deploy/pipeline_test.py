@@ -155,6 +155,11 @@ def test_an_index_is_added_in_each_update(tmp_path, stack, steps):
     assert written[0] == written[1]
 
 
+def test_the_pipeline_alone_sets_the_number_of_indexes(tmp_path):
+    done, _ = push(tmp_path, pushed=True, parameters='{"Indexes":"1"}')
+    assert done.returncode != 0 and "the pipeline sets it" in done.stderr
+
+
 def test_a_stack_that_cannot_be_read_fails_the_build(tmp_path):
     done, _ = push(tmp_path, pushed=True, stack="echo AccessDenied >&2; exit 254")
     assert done.returncode != 0 and "AccessDenied" in done.stderr

@@ -1,9 +1,9 @@
-//! What an answer of s3s lacks before it is sent.
+//! What an answer of s3s lacks before it is sent, and the log of those that tell of a failure.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 
 /// The answers rewritten here are shorter by far.
@@ -18,8 +18,9 @@ const WRONG_SIGNATURE: [&str; 2] = [
 ];
 
 /// What of a request its answer depends on.
-#[derive(Clone, Copy)]
 pub(super) struct Asked {
+    method: Method,
+    path: String,
     /// GetObjectAttributes, the one answer in which S3 writes an ETag without quotes.
     attributes: bool,
     /// Whether the client waits for `100 Continue` before it sends its body.
@@ -35,6 +36,8 @@ impl Asked {
             .split('&')
             .map(|parameter| parameter.split('=').next());
         Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
             attributes: request.headers().contains_key("x-amz-object-attributes")
                 && names.any(|name| name == Some("attributes")),
             waits: request.headers().contains_key(EXPECT),
@@ -48,11 +51,11 @@ impl Asked {
 
 /// Completes an answer of s3s.
 pub(super) async fn complete(asked: Asked, response: Response) -> Result<Response, axum::Error> {
-    let is_final = asked.is_empty || !response.status().is_success();
-    let mut response = rewritten(asked, response).await?;
     // Nothing reads the body that a client still holds back. botocore before 1.44 takes an answer that comes
     // instead of 100 Continue for the connection's next answer too, and sends the next photo twice.
-    if asked.waits && is_final {
+    let closes = asked.waits && (asked.is_empty || !response.status().is_success());
+    let mut response = rewritten(asked, response).await?;
+    if closes {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
@@ -68,6 +71,15 @@ async fn rewritten(asked: Asked, response: Response) -> Result<Response, axum::E
             rewrite(response, explain).await
         }
         StatusCode::OK if asked.attributes => rewrite(response, unquote_etag).await,
+        status if status.is_server_error() => {
+            let log = |xml: &str| {
+                let error = error_text(xml);
+                let Asked { method, path, .. } = &asked;
+                tracing::error!(%method, path, %status, error, "the embedded S3 failed");
+                xml.to_owned()
+            };
+            rewrite(response, log).await
+        }
         _ => Ok(response),
     }
 }
@@ -84,6 +96,27 @@ fn unquote_etag(xml: &str) -> String {
         .replace("\"</ETag>", "</ETag>")
 }
 
+/// Code and message of an error.
+fn error_text(xml: &str) -> String {
+    let element = |start, end| Some(xml.split_once(start)?.1.split_once(end)?.0);
+    let code = element("<Code>", "</Code>").unwrap_or(xml);
+    let text = match element("<Message>", "</Message>") {
+        Some(message) => format!("{code}: {message}"),
+        None => code.to_owned(),
+    };
+    // The ampersand comes last, so that none that it makes is taken for the start of another.
+    let entities = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    entities.iter().fold(text, |text, (entity, character)| {
+        text.replace(entity, character)
+    })
+}
+
 /// Rewrites the XML of an answer, which is short.
 async fn rewrite(
     response: Response,
@@ -94,4 +127,19 @@ async fn rewrite(
     let text = std::str::from_utf8(&body).map_err(axum::Error::new)?;
     parts.headers.remove(CONTENT_LENGTH);
     Ok(Response::from_parts(parts, Body::from(rewrite(text))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error_text;
+
+    #[test]
+    fn errors_are_logged_as_text() {
+        let xml = "<?xml version=\"1.0\"?><Error><Code>InternalError</Code>\
+            <Message>file &quot;a&amp;lt;&quot;: full</Message></Error>";
+        assert_eq!(error_text(xml), "InternalError: file \"a&lt;\": full");
+        let xml = "<Error><Code>NotImplemented</Code></Error>";
+        assert_eq!(error_text(xml), "NotImplemented");
+        assert_eq!(error_text("out of order"), "out of order");
+    }
 }

@@ -18,19 +18,20 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::answer::{Asked, complete};
-use super::auth::Credentials;
+use super::auth::{Credentials, check_presigned};
 use super::form::substitute_filename;
 use super::host::LocalHost;
 use super::notification::Caller;
 use super::range::RangeRoute;
 use super::service::Service;
 use super::store::Store;
-use crate::error::Source;
+use crate::error::{Source, chain};
 
 /// How long requests under way may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under way are answered.
+/// Serves the store over HTTP, path style and virtual-hosted style, until `shutdown` resolves and the requests under
+/// way are answered.
 ///
 /// # Errors
 ///
@@ -89,7 +90,11 @@ async fn answer(
         request_id,
     });
     let asked = Asked::of(&request);
-    let answered = match substitute_filename(request).await {
+    let checked = match check_presigned(&request) {
+        Ok(()) => substitute_filename(request).await,
+        Err(refused) => Err(refused),
+    };
+    let answered = match checked {
         Ok(request) => service.call(request.map(s3s::Body::http_body_unsync)).await,
         Err(refused) => refused
             .to_http_response()
@@ -102,7 +107,10 @@ async fn answer(
         Err(error) => Err(Source::from(error)),
     };
     let mut response = answered.unwrap_or_else(|error| {
-        tracing::error!(%error, "request could not be answered");
+        tracing::error!(
+            error = chain(error.as_ref()),
+            "the embedded S3 could not answer"
+        );
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     });
     if let Ok(header) = header {

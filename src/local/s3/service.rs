@@ -19,6 +19,7 @@ use axum::http::Extensions;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use super::failure::explain;
 use super::notification::Caller;
 use super::store::Store;
 use super::version::VersionId;
@@ -40,8 +41,10 @@ macro_rules! operations {
         impl S3 for Service {
             $($(
                 async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                    let output = $file::$name(&self.store, request).await?;
-                    Ok(S3Response::new(output))
+                    match $file::$name(&self.store, request).await {
+                        Ok(output) => Ok(S3Response::new(output)),
+                        Err(error) => Err(explain(error, self.store.folder())),
+                    }
                 }
             )*)*
         }

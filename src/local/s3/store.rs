@@ -77,6 +77,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     configuration: Configuration,
+    folder: PathBuf,
     blobs: PathBuf,
     connection: Mutex<Connection>,
     notifications: UnboundedSender<Notification>,
@@ -114,6 +115,7 @@ impl Store {
         }
         let store = Self(Arc::new(Inner {
             configuration,
+            folder: folder.to_owned(),
             blobs,
             connection: Mutex::new(connection),
             notifications,
@@ -130,6 +132,10 @@ impl Store {
         self.connection()
             .execute("DELETE FROM notification WHERE id = ?1", [id])?;
         Ok(())
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.0.folder
     }
 
     pub(super) fn region(&self) -> &str {
