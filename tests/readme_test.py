@@ -53,7 +53,7 @@ print("111122223333")
     # The files that the commands write go into the folder; those that they name are in the project.
     script = f"set -eu; cd {folder}; ln -s {ROOT}/* .\n{script}"
     # Built by hand before.
-    redeliveries = re.findall(r"^target/release/moth-classifier (redeliver.*)$", script, re.MULTILINE)
+    redeliveries = re.findall(r"^target/release/moth-classifier (redeliver[^&\n]*)", script, re.MULTILINE)
     assert redeliveries
     for arguments in redeliveries:
         called = subprocess.run([BINARY, *arguments.split()], env=nowhere(), capture_output=True, text=True)

@@ -227,6 +227,32 @@ async fn a_range_that_s3_does_not_understand_is_ignored() {
     assert_eq!(answer.status(), 403);
 }
 
+#[tokio::test]
+async fn a_presigned_request_takes_no_header_that_is_not_signed() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::with_bucket(&folder, true).await;
+    server.put("a b.jpg", b"photo").await;
+    let get = server.client.get_object().bucket(BUCKET).key("a b.jpg");
+    let minute = PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
+    let presigned = get.presigned(minute).await.unwrap();
+    for (headers, status) in [
+        (&[("x-amz-content-sha256", "UNSIGNED-PAYLOAD")][..], 200),
+        // With a URL to write one object this would read any other.
+        (&[("x-amz-copy-source", "/other/private.jpg")], 403),
+        (&[("x-amz-meta-station", "field-2")], 403),
+    ] {
+        let mut answer = send(presigned.uri(), headers).await;
+        assert_eq!(answer.status(), status, "{headers:?}");
+        if status == 403 {
+            let said = answer.body_mut().read_to_string().unwrap();
+            assert!(
+                said.contains("AccessDenied") && said.contains(headers[0].0),
+                "{said}"
+            );
+        }
+    }
+}
+
 /// GETs the URL as it is.
 async fn send(url: &str, headers: &[(&str, &str)]) -> ureq::http::Response<ureq::Body> {
     let config = ureq::config::Config::builder().http_status_as_error(false);
