@@ -1,4 +1,4 @@
-# The function's image. Its bases are named by digest: README "The image" tells how to move to newer ones.
+# The function's image. Its bases are named by digest: docs/image.md tells how to move to newer ones.
 
 # glibc 2.31: what is linked against it starts on the base's 2.34.
 ARG RUST=public.ecr.aws/docker/library/rust:1.95.0-slim-bullseye@sha256:d6e7f380ab67c852983ef6be2f80222f78f06c5cbf186a5470820b092a184c69

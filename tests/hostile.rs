@@ -469,7 +469,7 @@ fn progressive_jpeg(side: u32) -> Vec<u8> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_picture_takes_more_memory_than_stated() {
-    /// As README's "Memory" says, in MiB.
+    /// As "Memory" in docs/operations.md says, in MiB.
     const STATED: u64 = 700;
     let mut stack = Stack::with(options()).await;
     let webp = {
@@ -572,7 +572,7 @@ async fn a_claimed_length_is_not_allocated() {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_large_photos_takes_no_more_than_one() {
-    /// As README's "Memory" says, in MiB.
+    /// As "Memory" in docs/operations.md says, in MiB.
     const STATED: u64 = 450;
     let stack = Stack::with(Options {
         notify: false,

@@ -1,5 +1,5 @@
-"""The commands under "Deploy" in the README, as far as they go without AWS: bash runs them all, and the AWS
-CLI takes each as it was called, until it looks for AWS."""
+"""The commands for AWS in README and docs, as far as they go without AWS: bash runs them all, and the AWS CLI takes
+each as it was called, until it looks for AWS. And every link leads somewhere."""
 
 import json
 import os
@@ -49,7 +49,8 @@ print("111122223333")
         (folder / name).chmod(0o755)
     readme = (ROOT / "README.md").read_text()
     deploy = re.search(r"^## Deploy\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[1]
-    script = "".join(re.findall(r"```sh\n(.*?)```", deploy, re.DOTALL))
+    pages = [deploy] + [(ROOT / f"docs/{page}.md").read_text() for page in ("deploy", "operations")]
+    script = "".join(re.findall(r"```sh\n(.*?)```", "".join(pages), re.DOTALL))
     # The files that the commands write go into the folder; those that they name are in the project.
     script = f"set -eu; cd {folder}; ln -s {ROOT}/* .\n{script}"
     # Built by hand before.
@@ -80,7 +81,7 @@ def test_the_aws_cli_takes_every_command(calls, tmp_path):
 
 
 def test_parameters_are_those_of_the_templates():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "docs/deploy.md").read_text()
     template = (ROOT / "template.yaml").read_text().split("\nMappings:")[0]
     parameters = dict(re.findall(r"^  (\w+):\n    Type: \w+\n(?:    Default: (.*)\n)?", template, re.MULTILINE))
     table = re.search(r"\| parameter \| default \|.*?\n\n", readme, re.DOTALL)[0]
@@ -89,3 +90,29 @@ def test_parameters_are_those_of_the_templates():
         documented |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
     written = {name: {"-1": "none", '""': "none"}.get(default, default) for name, default in parameters.items()}
     assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}
+
+
+PAGES = ["README.md", "tests/README.md", "benches/README.md", "model/README.md",
+         *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / page).parent / path if path else ROOT / page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200

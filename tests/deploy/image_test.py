@@ -71,7 +71,7 @@ def test_sizes(image, capsys):
     binary = (image.root / "var/runtime/bootstrap").stat().st_size
     with capsys.disabled():
         print(f"\nbinary {binary / 1e6:.1f} MB, on top of the base {image.size() / 1e6:.1f} MB ", end="")
-    # As the README says, to the next ten.
+    # As docs/image.md says, to the next ten.
     assert binary < 50e6
     assert image.size() < 250e6
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATE = ROOT / "template.yaml"
 PHOTOS = "arn:${AWS::Partition}:s3:::${AWS::StackName}-photos-${AWS::AccountId}"
 
-# Everything that the function may do, and to what. The README says why.
+# Everything that the function may do, and to what. docs/permissions.md says why.
 FUNCTION_MAY = {
     ("s3:GetObject", PHOTOS + "/*"),
     ("s3:GetObjectVersion", PHOTOS + "/*"),
@@ -106,8 +106,8 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
     assert stack["Resources"]["Function"]["Properties"]["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
 
 
-def test_the_readme_lists_what_the_function_may_do():
-    table = (ROOT / "README.md").read_text().split("### What it may do")[1].split("Others in")[0]
+def test_the_page_lists_what_the_function_may_do():
+    table = (ROOT / "docs/permissions.md").read_text().split("## The function")[1].split("Others in")[0]
     places = {
         "objects in the bucket": PHOTOS + "/*", "the bucket": PHOTOS, "ledger": "Ledger.Arn",
         "predictions": "Predictions.Arn", "its log group": "LogGroup.Arn", "failure queue": "FailureQueue.Arn",
