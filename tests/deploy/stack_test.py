@@ -8,12 +8,15 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 import zipfile
 import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -293,6 +296,62 @@ def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     stack.sqs.send_message(QueueUrl=failures, MessageBody='{"Event": "s3:TestEvent", "Bucket": "moths"}')
     stack.sqs.receive_message(QueueUrl=failures, VisibilityTimeout=600)
     assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
+
+
+class Gate(ThreadingHTTPServer):
+    """Holds every invocation back until it is opened."""
+
+    def __init__(self, cloud: Cloud):
+        super().__init__(("127.0.0.1", 0), Held)
+        self.cloud, self.arrived, self.opened = cloud, threading.Event(), threading.Event()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Held(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.arrived.set()
+        self.server.opened.wait(60)
+        request = urllib.request.Request(self.server.cloud.url + self.path, body, dict(self.headers))
+        with urllib.request.urlopen(request) as answer:
+            payload = answer.read()
+        try:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+        except BrokenPipeError:
+            pass
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
+    stack = Deployed(cloud, f"interrupted{interrupts}", "Direct", MODEL)
+    stack.put("a.png")
+    until(lambda: stack.counted() == {"a.png"}, what="the photo is counted")
+    stack.give_up_on("a.png")
+    gate = Gate(cloud)
+    environment = cloud.environment | {"AWS_ENDPOINT_URL_LAMBDA": f"http://127.0.0.1:{gate.server_port}"}
+    command = [binary(), "redeliver", "--stack", stack.name, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert gate.arrived.wait(60)
+    process.send_signal(signal.SIGINT)
+    assert "Finishing the messages in flight" in process.stderr.readline()
+    if interrupts == 2:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        # The message is hidden, and that is said.
+        assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
+    gate.opened.set()
+    if interrupts == 1:
+        lines = [json.loads(line) for line in process.stdout]
+        assert process.wait(60) == 0
+        assert [outcome["outcome"] for outcome in lines[0]["outcomes"]] == ["duplicate"]
+        assert lines[1:] == [{"failureQueue": 0, "uploadQueue": 0}]
+    gate.shutdown()
 
 
 def test_what_is_missing_is_named(cloud):
