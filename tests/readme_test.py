@@ -92,7 +92,7 @@ def test_parameters_are_those_of_the_templates():
     assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}
 
 
-PAGES = ["README.md", "tests/README.md", "benches/README.md", "model/README.md",
+PAGES = ["README.md", "CONTRIBUTING.md", "tests/README.md", "benches/README.md", "model/README.md",
          *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 
 
