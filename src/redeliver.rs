@@ -5,22 +5,22 @@
 //! five receives. [`Redelivery`] invokes the function with each event. It deletes a message only when every photo
 //! in it has an outcome. The function counts no photo twice.
 
+mod message;
+
 use std::{collections::HashMap, future::Future, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
 
 use crate::{
     error::{Source, chain},
-    event::{self, Event},
-    object::ObjectVersion,
     outcome::Report,
     response::{AnswerError, read_outcomes},
     stack::{self, Stack},
 };
+use message::{event_in, function_error, photos};
 
 /// Messages in flight at a time: the maximum of one `ReceiveMessage`.
 const BATCH: i32 = 10;
@@ -338,114 +338,4 @@ async fn queued<T, E: std::error::Error + Send + Sync + 'static>(
         queue: queue.to_owned(),
         source: error.into(),
     })
-}
-
-/// The event in a message's `body`: inside what a Lambda destination writes, or the body itself.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
-fn event_in(body: &str) -> Result<Value, String> {
-    let mut body: Value =
-        serde_json::from_str(body).map_err(|error| format!("the message is not JSON: {error}"))?;
-    Ok(match body.get_mut("requestPayload") {
-        Some(event) => event.take(),
-        None => body,
-    })
-}
-
-/// The photos of `event`, if at least one of its records can be read. The function then counts those that can be
-/// read, and fails for the others: the message is kept.
-fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
-    // Only batch jobs leave the region to the function, and they are refused here.
-    let Event { source, parts } = event::parse(event, "");
-    if source != event::Source::Notification {
-        return Err("the event is of a queue or a batch job, which repeat it themselves".into());
-    }
-    let (mut photos, mut malformed) = (Vec::new(), None);
-    for object in parts.into_iter().flat_map(|part| part.objects) {
-        match object {
-            Ok(created) => photos.push(created.object),
-            Err(error) => malformed = Some(error),
-        }
-    }
-    match malformed {
-        Some(error) if photos.is_empty() => Err(chain(&error)),
-        _ => Ok(photos),
-    }
-}
-
-/// `errorMessage` of the function's error.
-fn function_error(payload: &[u8]) -> Option<String> {
-    let error: Value = serde_json::from_slice(payload).ok()?;
-    Some(error.get("errorMessage")?.as_str()?.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn s3_event() -> Value {
-        json!({"Records": [{
-            "eventName": "ObjectCreated:Put",
-            "awsRegion": "eu-west-1",
-            "s3": {"bucket": {"name": "moths"}, "object": {"key": "a.jpg", "versionId": "v1"}},
-        }]})
-    }
-
-    fn photos_in(body: &str) -> Result<usize, String> {
-        Ok(photos(&event_in(body)?)?.len())
-    }
-
-    #[test]
-    fn both_deliveries_hold_the_event() {
-        let direct = json!({
-            "version": "1.0",
-            "requestContext": {"condition": "RetriesExhausted"},
-            "requestPayload": s3_event(),
-            "responsePayload": {"errorMessage": "1 of 1 records failed"},
-        });
-        assert_eq!(event_in(&direct.to_string()), Ok(s3_event()));
-        assert_eq!(event_in(&s3_event().to_string()), Ok(s3_event()));
-        assert_eq!(photos_in(&direct.to_string()), Ok(1));
-        let topic = json!({"TopicArn": "arn", "Message": s3_event().to_string()});
-        assert_eq!(photos_in(&topic.to_string()), Ok(1));
-    }
-
-    #[test]
-    fn what_asks_for_nothing_has_no_photos() {
-        let test = json!({"Event": "s3:TestEvent", "Bucket": "moths"});
-        assert_eq!(photos_in(&test.to_string()), Ok(0));
-    }
-
-    #[test]
-    fn a_malformed_record_leaves_the_others() {
-        let mut event = s3_event();
-        let bad = json!({"eventName": "ObjectCreated:Put"});
-        event["Records"].as_array_mut().unwrap().push(bad);
-        assert_eq!(photos_in(&event.to_string()), Ok(1));
-    }
-
-    #[test]
-    fn what_nobody_can_read_is_named() {
-        for (body, said) in [
-            ("oops", "not JSON"),
-            (r#"{"requestPayload": {}}"#, "got an empty object"),
-            (r#"{"requestPayload": null}"#, "got null"),
-            (
-                r#"{"Records": [{"eventName": "ObjectCreated:Put"}]}"#,
-                "record 0",
-            ),
-        ] {
-            let error = photos_in(body).unwrap_err();
-            assert!(error.contains(said), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_functions_error_is_its_message() {
-        let payload = br#"{"errorType": "Retryable", "errorMessage": "1 of 1 records failed"}"#;
-        assert_eq!(function_error(payload).unwrap(), "1 of 1 records failed");
-        assert_eq!(function_error(b""), None);
-    }
 }
