@@ -87,7 +87,7 @@ pub enum RedeliverError {
         "a message of the queue {0} has no id, receipt handle or body: look at it in the SQS console"
     )]
     Message(String),
-    /// [`MAX_FAILURES_IN_A_ROW`] messages failed in a row.
+    /// `MAX_FAILURES_IN_A_ROW` messages failed in a row.
     #[error(
         "{MAX_FAILURES_IN_A_ROW} messages in a row failed, so the others were not tried. Fix the cause of the last \
          failure, then run redeliver again: {0}"
