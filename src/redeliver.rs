@@ -13,6 +13,7 @@ use aws_config::SdkConfig;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 
 use crate::{
     error::{Source, chain},
@@ -133,7 +134,7 @@ impl Redelivery {
         self.waiting(&self.stack.upload_queue).await
     }
 
-    /// Works on each message once, until the queue has no other or `stop` ends, and tells `show` what became of it.
+    /// Works on each message once, until the queue has no other or `stopped` is true, and tells `show` what became of it.
     /// Messages in flight are finished. Messages that are kept can be received again afterwards.
     ///
     /// # Errors
@@ -141,11 +142,11 @@ impl Redelivery {
     /// Where SQS cannot be asked, `show` fails, or one message after the other fails.
     pub async fn drain(
         &self,
-        stop: impl Future<Output = ()>,
+        stopped: &watch::Receiver<bool>,
         mut show: impl FnMut(&Redelivered) -> std::io::Result<()>,
     ) -> Result<(), RedeliverError> {
         let mut kept = HashMap::new();
-        let mut drained = self.drain_keeping(stop, &mut show, &mut kept).await;
+        let mut drained = self.drain_keeping(stopped, &mut show, &mut kept).await;
         for receipt in kept.values() {
             drained = drained.and(self.give_back(receipt).await);
         }
@@ -156,19 +157,13 @@ impl Redelivery {
     /// by its id.
     async fn drain_keeping(
         &self,
-        stop: impl Future<Output = ()>,
+        stopped: &watch::Receiver<bool>,
         show: &mut impl FnMut(&Redelivered) -> std::io::Result<()>,
         kept: &mut HashMap<String, String>,
     ) -> Result<(), RedeliverError> {
-        tokio::pin!(stop);
         let mut failures = 0;
-        loop {
-            let messages = tokio::select! {
-                // A receive that is under way is not dropped: its messages would be hidden from everybody.
-                biased;
-                () = &mut stop => return Ok(()),
-                () = std::future::ready(()) => self.receive().await?,
-            };
+        while !*stopped.borrow() {
+            let messages = self.receive().await?;
             // A message that was kept comes again where this takes longer than it is hidden.
             let (again, new): (Vec<_>, Vec<_>) = messages
                 .into_iter()
@@ -208,6 +203,7 @@ impl Redelivery {
                 return Err(RedeliverError::NotMended(error.to_string()));
             }
         }
+        Ok(())
     }
 
     /// Invokes the function with the event in `message`, and deletes the message once its photos have outcomes.

@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Args;
 use serde_json::json;
-
 use tokio::sync::watch;
 
 use super::{
@@ -49,26 +49,10 @@ async fn redeliver(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let stack = Stack::find(&arguments.stack, &sdk).await?;
     let redelivery = Redelivery::new(stack, &sdk);
     let mut show = Show::new(arguments.json, redelivery.failed().await?)?;
-    let (stop, mut stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        interrupted().await?;
-        eprintln!(
-            "Finishing the messages in flight. Interrupted again, redeliver leaves them hidden for 50 minutes."
-        );
-        stop.send_replace(true);
-        interrupted().await?;
-        std::process::exit(130);
-        #[allow(unreachable_code, reason = "it tells the block's type")]
-        anyhow::Ok(())
-    });
-    let stopped = async move {
-        // The sender is gone only where signals cannot be received: then nothing stops it.
-        if stopped.wait_for(|stopped| *stopped).await.is_err() {
-            std::future::pending().await
-        }
-    };
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(stop_when_interrupted(stop));
     let drained = redelivery
-        .drain(stopped, |redelivered| show.message(redelivered))
+        .drain(&stopped, |redelivered| show.message(redelivered))
         .await;
     show.finish();
     drained?;
@@ -78,6 +62,17 @@ async fn redeliver(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Sets `stop` at the first interrupt, and ends the process at the second.
+async fn stop_when_interrupted(stop: watch::Sender<bool>) -> anyhow::Result<Infallible> {
+    interrupted().await?;
+    eprintln!(
+        "Finishing the messages in flight. A second interrupt leaves them hidden for 50 minutes."
+    );
+    stop.send_replace(true);
+    interrupted().await?;
+    std::process::exit(130)
 }
 
 /// Shows what became of each message, and keeps the tally.
