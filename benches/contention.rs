@@ -1,11 +1,11 @@
-//! What a burst in one class costs: writers that commit at once to the counter of one day and class.
+//! Cost of a burst in one class: concurrent writers commit to the counter of one day and class.
 //!
 //!     cargo bench --bench contention
 //!
-//! Each writer commits its share of the images in groups of k, as so many Lambda instances would, through
-//! the real SDK to the embedded table. A proxy adds the latency of a call to DynamoDB and answers a set
-//! share of the transactions with TransactionConflict. Attempts and write units do not depend on the
-//! machine, the time to drain does.
+//! Each writer stands for a function instance. It commits its share of the photos in groups of k, through the
+//! real SDK, to the embedded table. A proxy adds the latency of a DynamoDB call and answers a fixed share of the
+//! transactions with TransactionConflict. Attempts and write units do not depend on the machine; the time to
+//! drain does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -23,12 +23,13 @@ use chrono::Utc;
 use chrono_tz::Africa::Lagos;
 use clap::Parser;
 use moth_classifier::{
-    config::Config,
+    aws::Deadline,
+    config::FunctionConfig,
     ledger::{Ledger, Written},
-    local::{Local, Settings},
-    object::{Content, ObjectCreated, ObjectVersion, VersionId},
-    prediction::{Label, Prediction, Probabilities},
-    retry::Deadline,
+    local::{Local, Settings, tables},
+    model::{Label, Probabilities},
+    object::{ObjectCreated, ObjectVersion, VersionId},
+    prediction::Prediction,
 };
 use proxy::{Fault, Proxy};
 use serde::Serialize;
@@ -37,25 +38,25 @@ use uuid::Uuid;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Images of each row
+    /// Photos in each row
     #[arg(long, default_value_t = 500)]
-    images: usize,
-    /// Time of a call to DynamoDB, in milliseconds
+    photos: usize,
+    /// Latency of a DynamoDB call, in milliseconds
     #[arg(long, default_value_t = 10)]
     latency: u64,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-    /// What `cargo bench` adds
+    /// `cargo bench` passes this
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Writers at once.
+/// Numbers of concurrent writers.
 const WRITERS: [usize; 4] = [1, 4, 16, 64];
-/// Images of one commit: a direct event, and a batch of a queue.
+/// Photos in one commit: that of a direct event, and that of a queue's batch.
 const GROUPS: [usize; 2] = [1, 10];
-/// Transactions of which one, by chance, meets a conflict. 0 is none.
+/// One in so many transactions meets a random conflict. 0 means none.
 const CONFLICT_ONE_IN: [u64; 2] = [0, 5];
 
 #[derive(Serialize)]
@@ -65,8 +66,8 @@ struct Row {
     conflict_one_in: u64,
     commits: usize,
     attempts_per_commit: f64,
-    write_units_per_image: f64,
-    images_per_second: f64,
+    write_units_per_photo: f64,
+    photos_per_second: f64,
     seconds: f64,
 }
 
@@ -76,11 +77,11 @@ async fn main() {
     let _ = arguments.bench;
     if !arguments.json {
         println!(
-            "{} images, {} ms a call\n",
-            arguments.images, arguments.latency
+            "{} photos, {} ms a call\n",
+            arguments.photos, arguments.latency
         );
         println!(
-            "  k  writers  conflicts  attempts a commit  write units an image  images a second  seconds"
+            "  k  writers  conflicts  attempts a commit  write units a photo  photos a second  seconds"
         );
     }
     for one_in in CONFLICT_ONE_IN {
@@ -100,17 +101,18 @@ async fn measure(arguments: &Arguments, k: usize, writers: usize, one_in: u64) -
     proxy.connect(local.endpoints().dynamodb, || ());
     proxy.latency(Duration::from_millis(arguments.latency));
     if one_in > 0 {
-        // Reads know no conflict, and pass.
+        // Reads cannot conflict: the proxy passes them.
         proxy.by_chance(one_in, &[Fault::Conflict], 1);
     }
     let client = local.clients().1;
     let through_proxy = client.config().to_builder();
     let through_proxy = through_proxy.endpoint_url(format!("http://{}", proxy.address()));
     let client = aws_sdk_dynamodb::Client::from_conf(through_proxy.build());
-    let ledger = Ledger::new(client, "predictions".into(), "ledger".into());
+    let names = tables();
+    let ledger = Ledger::new(client, names.predictions, names.ledger);
 
     let labels: Arc<[Label]> = [Label::try_from("FAW".to_owned()).unwrap()].into();
-    let predictions: Vec<Prediction> = (0..arguments.images)
+    let predictions: Vec<Prediction> = (0..arguments.photos)
         .map(|n| prediction(n, &labels))
         .collect();
     let mut groups: Vec<Vec<Prediction>> = predictions.chunks(k).map(<[_]>::to_vec).collect();
@@ -124,9 +126,11 @@ async fn measure(arguments: &Arguments, k: usize, writers: usize, one_in: u64) -
         at_once.spawn(async move {
             for group in share {
                 let group: Vec<&Prediction> = group.iter().collect();
-                let committed = ledger.commit(&group, deadline).await;
-                let is_now = |written: &_| matches!(written, Ok(Written::Now(_)));
-                assert!(committed.ended.iter().all(is_now), "{committed:?}");
+                let mut committed = ledger.commit(&group, deadline).await;
+                for prediction in group {
+                    let written = committed.take(prediction.id);
+                    assert!(matches!(written, Ok(Written::Now(_))), "{written:?}");
+                }
             }
         });
     }
@@ -135,36 +139,31 @@ async fn measure(arguments: &Arguments, k: usize, writers: usize, one_in: u64) -
     local.stop().await;
 
     let attempts = proxy.calls()["TransactWriteItems"];
-    let images = predictions.len() as f64;
+    let photos = predictions.len() as f64;
     Row {
         k,
         writers,
         conflict_one_in: one_in,
         commits,
         attempts_per_commit: attempts as f64 / commits as f64,
-        // Two units for each item of a transaction, also of a cancelled one.
-        write_units_per_image: (attempts * 2 * (2 * k + 1)) as f64 / images,
-        images_per_second: images / seconds,
+        // Two units for each item of a transaction, even if it is cancelled.
+        write_units_per_photo: (attempts * 2 * (2 * k + 1)) as f64 / photos,
+        photos_per_second: photos / seconds,
         seconds,
     }
 }
 
 /// The services, without the function.
 fn settings(folder: &std::path::Path) -> Settings {
-    let config = Config::read(|name| match name {
-        "PREDICTIONS_TABLE" => Some("predictions".into()),
-        "LEDGER_TABLE" => Some("ledger".into()),
-        _ => None,
-    });
     Settings {
-        config: config.unwrap(),
+        config: FunctionConfig::read_with_tables(tables(), |_| None).unwrap(),
         folder: folder.to_owned(),
         port: 0,
         concurrency: 0,
         bootstrap: env!("CARGO_BIN_EXE_moth-classifier").into(),
         timeout: Duration::from_secs(60),
         notify: false,
-        between: None,
+        proxies: None,
     }
 }
 
@@ -175,13 +174,10 @@ fn prediction(n: usize, labels: &Arc<[Label]>) -> Prediction {
         version: VersionId::new(Uuid::new_v4().simple().to_string()),
     };
     let now = Utc::now();
+    let created = ObjectCreated::new(object, "eu-west-1".into(), None);
     Prediction {
-        id: object.id(Content::Announced { sequencer: "" }),
-        created: ObjectCreated {
-            object,
-            region: "eu-west-1".into(),
-            sequencer: None,
-        },
+        id: created.id.unread(),
+        created,
         probabilities: Probabilities::new(Arc::clone(labels), vec![1.0]).unwrap(),
         model_version: "d53b8b1f68a1".into(),
         captured: now.with_timezone(&Lagos),
@@ -200,12 +196,12 @@ fn show(row: &Row, json: bool) -> io::Result<()> {
     };
     writeln!(
         stdout,
-        "{:>3} {:>8} {conflicts:>10} {:>18.2} {:>21.1} {:>16.0} {:>8.1}",
+        "{:>3} {:>8} {conflicts:>10} {:>18.2} {:>20.1} {:>16.0} {:>8.1}",
         row.k,
         row.writers,
         row.attempts_per_commit,
-        row.write_units_per_image,
-        row.images_per_second,
+        row.write_units_per_photo,
+        row.photos_per_second,
         row.seconds
     )
 }

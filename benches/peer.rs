@@ -1,8 +1,11 @@
-//! Those of ours that `benches/peers.py` compares: each does its work once for each line on standard input, and prints
-//! how many milliseconds it took. The first line is the answer of a first run.
+//! The Rust peers of `benches/peers.py`. Each does its work once for each line on standard input, and prints the
+//! milliseconds that it took. Its first line is the answer of a first run.
 //!
-//! Arguments: `engine` or `tract`, and the number of threads: the model in MODEL_DIR. `photo` or `image`, and a
-//! file: from its bytes to a tensor, as the function does it or with all of it decoded by the `image` crate.
+//! Arguments:
+//!
+//! - `engine` or `tract`, and the number of threads: inference with the model in MODEL_DIR;
+//! - `photo` or `image`, and a file: from its bytes to a tensor, as the function does it, or with the whole photo
+//!   decoded by the `image` crate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,26 +13,25 @@ use std::{env, fs, io, path::Path, time::Instant};
 
 use image::metadata::Orientation;
 use moth_classifier::{
-    config::Limits,
-    manifest::{Color, Input, Layout, Preprocess, Resize},
-    preprocess::{Encoded, Picture, tensor},
+    model::{Color, Input, Layout, Preprocess, Resize},
+    photo::{Encoded, Image, Limits, tensor},
 };
 use moth_engine::{file, isa::Isa, op};
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
 fn main() {
-    // What cargo adds begins with a hyphen.
+    // Options that cargo adds begin with a hyphen.
     let arguments: Vec<String> = env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let [way, rest] = &arguments[..] else {
-        return; // run as one of all benches, not by peers.py
+    let [peer, rest] = &arguments[..] else {
+        return; // run by `cargo bench`, not by peers.py
     };
-    match way.as_str() {
-        "photo" | "image" => photo(way, Path::new(rest)),
-        _ => model(way, rest.parse().unwrap()),
+    match peer.as_str() {
+        "photo" | "image" => photo(peer, Path::new(rest)),
+        _ => model(peer, rest.parse().unwrap()),
     }
 }
 
@@ -42,7 +44,7 @@ fn serve(run: impl Fn() -> (Vec<f32>, f64)) {
     }
 }
 
-fn model(way: &str, threads: usize) {
+fn model(peer: &str, threads: usize) {
     let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
     let folder = Path::new(&folder);
     let isa = env::var("MAX_CPU_ISA")
@@ -50,7 +52,7 @@ fn model(way: &str, threads: usize) {
         .and_then(|isa| isa.parse().ok());
     let isa = isa.unwrap_or_else(Isa::detect);
     let shape = [1, 224, 224, 3];
-    let model = match way {
+    let model = match peer {
         "engine" => {
             let manifest = std::fs::read_to_string(folder.join("model.json")).unwrap();
             let manifest: Value = serde_json::from_str(&manifest).unwrap();
@@ -70,10 +72,16 @@ fn model(way: &str, threads: usize) {
     let values: Vec<f32> = (0..224 * 224 * 3)
         .map(|n| (n * 7919 % 256) as f32)
         .collect();
+    let pool =
+        (peer == "tract" && threads > 1).then(|| multithread::Executor::multithread(threads));
     let run = || {
         let input = Tensor::from_shape(&shape, &values).unwrap();
         let started = Instant::now();
-        let output = op::with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
+        let run = || op::with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
+        let output = match &pool {
+            Some(pool) => multithread::multithread_tract_scope(pool.clone(), run),
+            None => run(),
+        };
         let elapsed = started.elapsed().as_secs_f64() * 1e3;
         (
             output.unwrap()[0]
@@ -87,8 +95,8 @@ fn model(way: &str, threads: usize) {
     serve(run);
 }
 
-/// The answer is the mean of each channel.
-fn photo(way: &str, file: &Path) {
+/// Decodes and resizes a photo. The answer is the mean of each channel.
+fn photo(peer: &str, file: &Path) {
     let bytes = fs::read(file).unwrap();
     let limits = Limits {
         bytes: u64::MAX,
@@ -109,17 +117,17 @@ fn photo(way: &str, file: &Path) {
     };
     serve(|| {
         let started = Instant::now();
-        let picture = match way {
+        let image = match peer {
             "photo" => Encoded::open(&bytes, limits)
                 .unwrap()
                 .decode(&input)
                 .unwrap(),
-            _ => Picture {
+            _ => Image {
                 pixels: image::load_from_memory(&bytes).unwrap().into_rgb8(),
                 orientation: Orientation::NoTransforms,
             },
         };
-        let values = tensor(&picture, &input, &preprocess).values;
+        let values = tensor(&image, &input, &preprocess).values;
         let elapsed = started.elapsed().as_secs_f64() * 1e3;
         let channels = values.chunks(224 * 224);
         (

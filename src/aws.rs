@@ -1,4 +1,9 @@
-//! The SDK's clients, with a time limit on every call.
+//! AWS: the configuration of the SDK's clients, reads from S3, and retries.
+
+mod bucket;
+mod retry;
+#[cfg(feature = "stack")]
+pub mod stack;
 
 use std::time::Duration;
 
@@ -6,15 +11,18 @@ use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::Timeou
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
 
-/// A connection inside a region takes milliseconds; one that takes seconds is lost.
+pub use bucket::{Bucket, Fetched, Read};
+pub use retry::{Backoff, Deadline};
+
+/// Time limit of a connection. Inside a region it takes milliseconds; one that takes seconds is lost.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Until the response's head has come. DynamoDB and S3 answer in tens of milliseconds; S3 may take
-/// seconds under load. The body of an object has the SDK's own guard against stalls.
+/// Time limit of one attempt until the response's headers. DynamoDB and S3 answer in tens of milliseconds; S3
+/// may take seconds under load. The SDK's own stalled-stream protection guards the body of an object.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Three attempts and their back-off.
+/// Time limit of three attempts with their back-off.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(18);
 
-/// Loads region, credentials and endpoints from the environment.
+/// SDK configuration with region, credentials and endpoints from the environment.
 pub async fn sdk_config() -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(
@@ -34,7 +42,7 @@ pub fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(3)
 }
 
-/// A time limit on every call.
+/// The time limits of a call.
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -43,8 +51,8 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Whether the same call may succeed later: throttling, a server error, a timeout, a lost
-/// connection, an answer that cannot be read. Where it is true of a write, the write may have been done all the same.
+/// Whether the same call may succeed later: after throttling, a server error, a timeout, a lost connection,
+/// or an unreadable response. The effect of a write that failed so is unknown.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -52,7 +60,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
         }
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
-            // An answer that was garbled on its way may be a success, or have no code.
+            // A corrupted response may have a success status, or no error code.
             !(300..500).contains(&status)
                 || status == 429
                 || service.err().code().is_none_or(is_throttling)
@@ -61,7 +69,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// Codes that come with another status than 5xx or 429.
+/// Retryable error codes whose status is neither 5xx nor 429.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
 fn is_throttling(code: &str) -> bool {
     matches!(

@@ -1,311 +1,170 @@
-//! Input tensor → probabilities. The one file of this crate that names `tract`; the engine that runs inside of it is
-//! the crate [`moth_engine`].
+//! The classifier: photo bytes → probabilities. This is the CPU-bound stage of the pipeline.
+
+mod cpus;
 
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
-    thread,
+    time::{Duration, Instant},
 };
-
-use moth_engine::{
-    file::{self, FileError},
-    isa::Isa,
-    op,
-};
-use sha2::{Digest, Sha256};
-use tract_onnx::prelude::*;
 
 use crate::{
+    config::ComputeConfig,
     error::Error,
-    manifest::{Layout, Manifest, ManifestError, OutputKind},
-    prediction::Probabilities,
-    preprocess::InputTensor,
+    model::{Manifest, Model, ModelError, Probabilities},
+    photo::{self, Encoded, InputTensor, Limits, Rejection, sniff},
 };
+pub use cpus::{Cpus, granted_cpus, memory_of_cpus, share};
 
-/// What `compile` writes into the model's folder.
-pub const COMPILED: &str = "model.compiled";
-
-/// A model ready to run, with what its manifest says of it.
+/// A model, the limits on its photos, and the CPUs on which it runs.
 pub struct Classifier {
-    manifest: Manifest,
-    plan: Arc<TypedRunnableModel>,
-    way: Way,
+    model: Model,
+    limits: Limits,
+    cpus: Cpus,
 }
 
-/// How a model is run.
+/// What the classifier says about a photo.
 #[derive(Debug)]
-pub enum Way {
-    /// By the engine, from the compiled file.
-    Compiled(Isa),
-    /// By the engine, from the ONNX file, and why not from the compiled one.
-    Engine(Isa, FileError),
-    /// By tract, and what of the model the engine does not know.
-    Tract(String),
+pub enum Verdict {
+    /// The photo shows one of the model's classes.
+    Classified(Classified),
+    /// The bytes are no photo that this function can classify.
+    Rejected(Rejection),
 }
 
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compiled(isa) => write!(f, "compiled, {isa}"),
-            Self::Engine(isa, error) => {
-                write!(
-                    f,
-                    "{isa}, made of the ONNX file at each start ({COMPILED}: {error})"
-                )
-            }
-            Self::Tract(unknown) => write!(f, "stock tract, as the engine does not know {unknown}"),
-        }
-    }
-}
-
-/// Why a model cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The manifest is missing or wrong.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The ONNX file cannot be read.
-    #[error("cannot read {path}")]
-    Read {
-        /// Path of the ONNX file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The ONNX file is not the one the manifest was written for.
-    #[error(
-        "{path} has SHA-256 {actual}, the manifest says {expected}: copy both again, or run model/export.py again"
-    )]
-    Hash {
-        /// Path of the ONNX file.
-        path: PathBuf,
-        /// What the manifest says.
-        expected: String,
-        /// What the file has.
-        actual: String,
-    },
-    /// The compiled file cannot be written.
-    #[error("cannot write {path}")]
-    Write {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The ONNX file does not parse, or does not fit the manifest.
-    #[error("{path} is not a model that can be run: {reason}")]
-    Graph {
-        /// Path of the ONNX file.
-        path: PathBuf,
-        /// What does not fit.
-        reason: String,
-    },
+/// The model's output for one photo, with the time of each stage.
+#[derive(Debug)]
+pub struct Classified {
+    /// The model's output.
+    pub probabilities: Probabilities,
+    /// Time to decode, resize and normalize.
+    pub decode: Duration,
+    /// Time to run the model.
+    pub inference: Duration,
 }
 
 impl Classifier {
-    /// Loads the model in `dir` and checks it against its manifest: hash, input, output, labels.
+    /// Loads the model of `config`.
     ///
     /// # Errors
     ///
-    /// A [`ModelError`] that names the file and what is wrong with it. A compiled file that is missing, damaged, or of
-    /// another model is no error: the ONNX file is used.
-    pub fn load(dir: &Path, isa: Isa) -> Result<Self, ModelError> {
-        let manifest = Manifest::read(dir)?;
-        let path = dir.join(&manifest.file);
-        let graph = |error: TractError| ModelError::Graph {
-            path: path.clone(),
-            reason: format!("{error:#}"),
-        };
-        let why = match file::open(&dir.join(COMPILED), &manifest.sha256, isa) {
-            Ok(runnable) => {
-                let plan = op::model(runnable).and_then(|model| plan(model, &manifest));
-                let (plan, way) = (plan.map_err(graph)?, Way::Compiled(isa));
-                return Ok(Self {
-                    manifest,
-                    plan,
-                    way,
-                });
-            }
-            Err(error) => error,
-        };
-        let model = checked(&path, &manifest)?;
-        let (model, way) = match moth_engine::prepare(&model, isa) {
-            Ok(runnable) => (op::model(runnable), Way::Engine(isa, why)),
-            Err(unknown) => (model.into_optimized(), Way::Tract(unknown)),
-        };
-        let plan = model.and_then(|model| plan(model, &manifest));
-        let plan = plan.map_err(graph)?;
+    /// If the model is missing or invalid.
+    pub fn load(config: &ComputeConfig) -> Result<Self, ModelError> {
+        let model = Model::load(&config.model_dir, config.isa, config.cpus)?;
         Ok(Self {
-            manifest,
-            plan,
-            way,
+            model,
+            limits: config.limits,
+            cpus: Cpus::new(config.cpus, config.limits.pixels),
         })
     }
 
-    /// How the model is run.
-    pub fn way(&self) -> &Way {
-        &self.way
+    /// The CPUs on which it runs.
+    pub fn cpus(&self) -> &Cpus {
+        &self.cpus
     }
 
-    /// What the model expects and what its outputs mean.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
-    /// Runs the model on one image, with so many threads. Takes tens of milliseconds of one CPU.
+    /// Upper limits on the size of a photo.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Classifies a photo on a thread of its own, once a CPU is free.
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] where the input has another shape than the manifest's, or the model gives
-    /// numbers that are no probabilities.
-    pub fn classify(&self, input: &InputTensor, threads: usize) -> Result<Probabilities, Error> {
-        let outputs = op::with_threads(threads, || self.run(input))
-            .map_err(|error| Error::Model(format!("{error:#}")))?;
-        let labels = Arc::clone(&self.manifest.labels);
-        match self.manifest.output.kind {
-            OutputKind::Probabilities => Probabilities::new(labels, outputs),
-            OutputKind::Logits => Probabilities::from_logits(labels, &outputs),
-        }
-        .map_err(|error| Error::Model(error.to_string()))
+    /// [`Error::Model`] if the model fails, [`Error::Aborted`] if the thread ends early.
+    pub async fn classify_in_turn(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Verdict, Error> {
+        let permit = self.cpus.acquire().await;
+        let classifier = Arc::clone(self);
+        let compute = move || {
+            // Held until the work ends, also when the caller no longer waits for it.
+            let _permit = permit;
+            classifier.classify(&bytes)
+        };
+        tokio::task::spawn_blocking(compute)
+            .await
+            .map_err(Error::Aborted)?
     }
 
-    fn run(&self, input: &InputTensor) -> TractResult<Vec<f32>> {
-        let tensor = Tensor::from_shape(&input.shape, &input.values)?;
-        let outputs = self.plan.run(tvec!(tensor.into_tvalue()))?;
-        Ok(outputs[0].view().as_slice::<f32>()?.to_vec())
+    /// Classifies a photo on this thread. Takes tens of milliseconds of one CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if the model fails.
+    pub fn classify(&self, bytes: &[u8]) -> Result<Verdict, Error> {
+        let computation = self.cpus.start();
+        let started = Instant::now();
+        let input = match self.input(bytes) {
+            Ok(input) => input,
+            Err(rejection) => return Ok(Verdict::Rejected(rejection)),
+        };
+        let decode = started.elapsed();
+
+        let started = Instant::now();
+        let probabilities = self.model.run(&input, computation.threads());
+        Ok(Verdict::Classified(Classified {
+            probabilities: probabilities.map_err(|error| Error::Model(error.to_string()))?,
+            decode,
+            inference: started.elapsed(),
+        }))
+    }
+
+    /// Decodes a photo and converts it to the model's input tensor.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`] if the bytes are no photo that this function can classify. A panic inside a decoder
+    /// is caught and counts as damage.
+    pub fn input(&self, bytes: &[u8]) -> Result<InputTensor, Rejection> {
+        let Manifest {
+            input, preprocess, ..
+        } = self.model.manifest();
+        let (image, _reserved) = catch_panic(bytes, || {
+            let encoded = Encoded::open(bytes, self.limits)?;
+            let reserved = self.cpus.reserve_pixels(encoded.pixels());
+            Ok((encoded.decode(input)?, reserved))
+        })?;
+        Ok(photo::tensor(&image, input, preprocess))
     }
 }
 
-/// Checks that the file at `path` has this SHA-256, without holding it in memory.
-///
-/// # Errors
-///
-/// [`ModelError::Read`] and [`ModelError::Hash`].
-pub fn check_hash(path: &Path, expected: &str) -> Result<(), ModelError> {
-    let hash = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-        Ok(hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
-    };
-    let actual = hash().map_err(|source| ModelError::Read {
-        path: path.into(),
-        source,
-    })?;
-    if actual == expected {
-        Ok(())
-    } else {
-        Err(ModelError::Hash {
-            path: path.into(),
-            expected: expected.into(),
-            actual,
+/// Runs `decode` on `bytes`. A panic in it means that the file is damaged. The panic hook has logged it.
+fn catch_panic<T>(
+    bytes: &[u8],
+    decode: impl FnOnce() -> Result<T, Rejection>,
+) -> Result<T, Rejection> {
+    // Unwind safety: all that `decode` builds is dropped by the unwinding, and the pixel budget is
+    // returned by its guard.
+    panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        Err(Rejection::Damaged {
+            format: sniff(bytes)?,
+            reason: "the decoder panicked".into(),
         })
-    }
-}
-
-/// What became of [`compile`].
-#[derive(Debug)]
-pub enum Compiled {
-    /// A file of so many bytes, which [`Classifier::load`] uses.
-    Written(PathBuf, u64),
-    /// Nothing, as the engine does not know this of the model. It runs on tract all the same.
-    Unknown(String),
-}
-
-/// Compiles the model in `dir` into a file beside it.
-///
-/// # Errors
-///
-/// A [`ModelError`] where the model cannot be run at all, or the file not be written.
-pub fn compile(dir: &Path) -> Result<Compiled, ModelError> {
-    let manifest = Manifest::read(dir)?;
-    let model = checked(&dir.join(&manifest.file), &manifest)?;
-    let (program, weights) = match moth_engine::compile(&model) {
-        Ok(compiled) => compiled,
-        Err(unknown) => return Ok(Compiled::Unknown(unknown)),
-    };
-    let path = dir.join(COMPILED);
-    let written = file::write(&path, &manifest.sha256, &program, &weights)
-        .and_then(|()| Ok(path.metadata()?.len()));
-    match written {
-        Ok(bytes) => Ok(Compiled::Written(path, bytes)),
-        Err(source) => Err(ModelError::Write { path, source }),
-    }
-}
-
-/// The graph of an ONNX file, and that the file is the manifest's.
-fn checked(path: &Path, manifest: &Manifest) -> Result<TypedModel, ModelError> {
-    let (hash, model) = thread::scope(|scope| {
-        let hash = scope.spawn(|| check_hash(path, &manifest.sha256));
-        let model = parse(path, manifest);
-        (hash.join(), model)
-    });
-    // A file with the wrong hash may fail to parse in any way: the hash is the better answer.
-    match hash {
-        Ok(checked) => checked?,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-    model.map_err(|error| ModelError::Graph {
-        path: path.into(),
-        reason: format!("{error:#}"),
     })
 }
 
-fn parse(path: &Path, manifest: &Manifest) -> TractResult<TypedModel> {
-    tract_onnx::onnx()
-        .model_for_path(path)?
-        .with_input_names([&manifest.input.name])?
-        .with_outputs_by_name([&manifest.output.name])?
-        .with_input_fact(0, f32::fact(input_shape(manifest)).into())?
-        .into_typed()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn input_shape(manifest: &Manifest) -> [usize; 4] {
-    let (width, height) = (
-        manifest.input.width as usize,
-        manifest.input.height as usize,
-    );
-    match manifest.input.layout {
-        Layout::Nhwc => [1, height, width, 3],
-        Layout::Nchw => [1, 3, height, width],
+    #[test]
+    fn a_panic_is_a_rejection_and_returns_its_pixels() {
+        let cpus = Cpus::new(1, 10);
+        let png = b"\x89PNG\r\n\x1a\n";
+        for _ in 0..3 {
+            let rejection = catch_panic::<()>(png, || {
+                let _reserved = cpus.reserve_pixels(10);
+                panic!("as a decoder would")
+            });
+            assert_eq!(
+                rejection.unwrap_err().to_string(),
+                "the PNG file is damaged: the decoder panicked"
+            );
+        }
     }
-}
-
-/// What runs `model`, which takes and gives what the manifest says.
-fn plan(model: TypedModel, manifest: &Manifest) -> TractResult<Arc<TypedRunnableModel>> {
-    let input = model.input_fact(0)?;
-    if input.shape.as_concrete() != Some(&input_shape(manifest)) {
-        let shape = &input.shape;
-        return Err(TractError::msg(format!(
-            "its input has the shape {shape:?}, not that of the manifest"
-        )));
-    }
-    let output = model.output_fact(0)?;
-    let classes = manifest.labels.len();
-    if output.datum_type != f32::datum_type() {
-        return Err(TractError::msg(format!(
-            "its output is {:?}, not f32",
-            output.datum_type
-        )));
-    }
-    if output.shape.as_concrete() != Some(&[1, classes]) {
-        let shape = &output.shape;
-        return Err(TractError::msg(format!(
-            "its output has the shape {shape:?}, the manifest has {classes} labels"
-        )));
-    }
-    model.into_runnable()
 }

@@ -1,48 +1,62 @@
-//! Every environment variable, parsed and checked once.
+//! Configuration: every environment variable, parsed and checked once.
 
-use std::{ffi::OsString, fmt, num::NonZeroU64, path::PathBuf, str::FromStr, thread};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    num::NonZeroU64,
+    path::PathBuf,
+    str::FromStr,
+    thread,
+};
 
 use chrono_tz::Tz;
 use moth_engine::isa::Isa;
 
-/// 50 MiB: phone cameras of 2026 write up to about 30 MB.
-const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
-/// 50 megapixels are 150 MB of RGB, and 400 MB more while a 16-bit RGBA PNG decodes: the most memory
-/// that decoding takes, as all threads together decode no more pixels at a time.
-const MAX_IMAGE_PIXELS: u64 = 50_000_000;
-/// MB for which Lambda grants one CPU: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
-pub const MEMORY_OF_A_CPU: u64 = 1769;
+use crate::{
+    classifier::{granted_cpus, memory_of_cpus},
+    photo::Limits,
+};
 
-/// What the function was told by its environment.
+/// 50 MiB: phone cameras of 2026 write files of up to about 30 MB.
+const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
+/// 50 megapixels are 150 MB as RGB, and 400 MB more while a 16-bit RGBA PNG is decoded. All threads together
+/// decode no more pixels at a time, so this bounds the memory of decoding.
+const MAX_IMAGE_PIXELS: u64 = 50_000_000;
+
+/// What classifying a photo needs. The function, `classify` and `local` use it alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// PREDICTIONS_TABLE: name of the table of prediction records.
-    pub predictions_table: String,
-    /// LEDGER_TABLE: name of the table that says what is counted.
-    pub ledger_table: String,
-    /// MODEL_DIR: folder of `model.json` and the ONNX file.
+pub struct ComputeConfig {
+    /// MODEL_DIR: folder with `model.json` and the ONNX file.
     pub model_dir: PathBuf,
-    /// TIME_ZONE: IANA name of the zone whose days are counted.
-    pub time_zone: Tz,
-    /// How large an object and its picture may be.
+    /// MAX_IMAGE_BYTES and MAX_IMAGE_PIXELS.
     pub limits: Limits,
-    /// MAX_CPU_ISA: the widest instructions that the model may use; at most what the CPU has.
+    /// MAX_CPU_ISA: the widest instructions that the model may use. At most those of this CPU.
     pub isa: Isa,
-    /// AWS_LAMBDA_FUNCTION_MEMORY_SIZE: as many CPUs as Lambda grants for it, to the nearest; at most what
-    /// the machine shows, which is two where it grants but one.
+    /// Number of CPUs, from AWS_LAMBDA_FUNCTION_MEMORY_SIZE: those that Lambda grants, at most those visible.
     pub cpus: usize,
 }
 
-/// How large an object and its picture may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// MAX_IMAGE_BYTES: largest object that is downloaded, in bytes.
-    pub bytes: u64,
-    /// MAX_IMAGE_PIXELS: largest width × height that is decoded.
-    pub pixels: u64,
+/// What the function needs: [`ComputeConfig`], and where and how to count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionConfig {
+    /// What classifying needs.
+    pub compute: ComputeConfig,
+    /// TIME_ZONE: the zone that decides on which day a photo counts.
+    pub time_zone: Tz,
+    /// PREDICTIONS_TABLE and LEDGER_TABLE.
+    pub tables: Tables,
 }
 
-/// Everything that is wrong with the environment, one line a variable.
+/// Names of the two DynamoDB tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables {
+    /// PREDICTIONS_TABLE: the prediction records.
+    pub predictions: String,
+    /// LEDGER_TABLE: the photos that are counted or rejected, and the counters.
+    pub ledger: String,
+}
+
+/// All that is wrong with the environment: one message for each variable.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
@@ -52,112 +66,186 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl Config {
-    /// Reads the configuration through `variable`, which gives the value of an environment
-    /// variable. An empty value counts as absent.
+impl ComputeConfig {
+    /// Reads the configuration. `variable` returns the value of an environment variable; an empty value
+    /// counts as absent.
     ///
     /// # Errors
     ///
     /// All problems at once, each with the name of its variable.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let mut text = |name: &str| match variable(name)?.into_string() {
-            Ok(value) => (!value.is_empty()).then_some(value),
-            Err(_) => {
-                problems.push(format!("{name} is not valid UTF-8"));
-                None
-            }
+        let mut environment = Environment::new(&variable);
+        let config = environment.compute();
+        environment.finish(config)
+    }
+
+    /// The environment variables from which [`read`](Self::read) gives this configuration again.
+    pub fn to_env(&self) -> Vec<(&'static str, OsString)> {
+        let memory = memory_of_cpus(self.cpus);
+        vec![
+            ("MODEL_DIR", self.model_dir.clone().into()),
+            ("MAX_IMAGE_BYTES", self.limits.bytes.to_string().into()),
+            ("MAX_IMAGE_PIXELS", self.limits.pixels.to_string().into()),
+            ("MAX_CPU_ISA", self.isa.to_string().into()),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory.to_string().into()),
+        ]
+    }
+}
+
+impl FunctionConfig {
+    /// Reads the configuration, like [`ComputeConfig::read`].
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, each with the name of its variable.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(&variable);
+        let tables = environment.tables();
+        let config = Self {
+            compute: environment.compute(),
+            time_zone: environment.time_zone(),
+            tables,
         };
+        environment.finish(config)
+    }
 
-        let predictions_table = text("PREDICTIONS_TABLE");
-        let ledger_table = text("LEDGER_TABLE");
-        let time_zone = text("TIME_ZONE");
-        let bytes = text("MAX_IMAGE_BYTES");
-        let pixels = text("MAX_IMAGE_PIXELS");
-        let isa = text("MAX_CPU_ISA");
-        let memory = text("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
-        let model_dir = variable("MODEL_DIR").filter(|dir| !dir.is_empty());
+    /// Reads the configuration of a function that uses these `tables`.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, each with the name of its variable.
+    pub fn read_with_tables(
+        tables: Tables,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(&variable);
+        let config = Self {
+            compute: environment.compute(),
+            time_zone: environment.time_zone(),
+            tables,
+        };
+        environment.finish(config)
+    }
 
-        let mut table = |name: &str, value: Option<String>| match value {
+    /// The environment variables from which [`read`](Self::read) gives this configuration again.
+    pub fn to_env(&self) -> Vec<(&'static str, OsString)> {
+        let mut env = self.compute.to_env();
+        env.push(("TIME_ZONE", self.time_zone.name().into()));
+        env.push(("PREDICTIONS_TABLE", self.tables.predictions.clone().into()));
+        env.push(("LEDGER_TABLE", self.tables.ledger.clone().into()));
+        env
+    }
+}
+
+/// Reads variables and gathers the problems.
+struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    problems: Vec<String>,
+}
+
+impl<'a> Environment<'a> {
+    fn new(variable: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            variable,
+            problems: Vec::new(),
+        }
+    }
+
+    /// `config`, which holds a placeholder for each value with a problem, if there is no problem.
+    fn finish<T>(self, config: T) -> Result<T, ConfigError> {
+        match self.problems.is_empty() {
+            true => Ok(config),
+            false => Err(ConfigError(self.problems)),
+        }
+    }
+
+    fn compute(&mut self) -> ComputeConfig {
+        let visible = thread::available_parallelism().map_or(1, usize::from);
+        let here = Isa::detect();
+        let model_dir = self.raw("MODEL_DIR").unwrap_or_else(|| "model".into());
+        let limits = Limits {
+            bytes: self.positive("MAX_IMAGE_BYTES").unwrap_or(MAX_IMAGE_BYTES),
+            pixels: self
+                .positive("MAX_IMAGE_PIXELS")
+                .unwrap_or(MAX_IMAGE_PIXELS),
+        };
+        let isa: Option<Isa> = self.parsed("MAX_CPU_ISA", "avx512, avx2 or portable");
+        let memory = self.positive("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+        ComputeConfig {
+            model_dir: model_dir.into(),
+            limits,
+            isa: isa.map_or(here, |isa| isa.min(here)),
+            cpus: memory.map_or(visible, |memory| granted_cpus(memory, visible)),
+        }
+    }
+
+    fn time_zone(&mut self) -> Tz {
+        self.parsed("TIME_ZONE", "an IANA time zone such as Africa/Lagos")
+            .unwrap_or(Tz::Africa__Lagos)
+    }
+
+    fn tables(&mut self) -> Tables {
+        let tables = Tables {
+            predictions: self.table("PREDICTIONS_TABLE"),
+            ledger: self.table("LEDGER_TABLE"),
+        };
+        if !tables.predictions.is_empty() && tables.predictions == tables.ledger {
+            self.problems
+                .push("LEDGER_TABLE and PREDICTIONS_TABLE name the same table".into());
+        }
+        tables
+    }
+
+    fn table(&mut self, name: &str) -> String {
+        match self.text(name) {
             Some(value) if is_table_name(&value) => value,
             Some(value) => {
-                problems.push(format!(
-                    "{name} is {value:?}, a table name has 3 to 255 of A–Z a–z 0–9 _ - ."
+                self.problems.push(format!(
+                    "{name} is {value:?}, but a table name has 3 to 255 of A–Z a–z 0–9 _ - ."
                 ));
                 value
             }
             None => {
-                problems.push(format!("{name} is not set"));
+                self.problems.push(format!("{name} is not set"));
                 String::new()
             }
-        };
-        let predictions_table = table("PREDICTIONS_TABLE", predictions_table);
-        let ledger_table = table("LEDGER_TABLE", ledger_table);
-        if !predictions_table.is_empty() && predictions_table == ledger_table {
-            problems.push("LEDGER_TABLE and PREDICTIONS_TABLE name the same table".into());
         }
-
-        let what = "an IANA time zone such as Africa/Lagos";
-        let time_zone = parse(
-            "TIME_ZONE",
-            time_zone,
-            Tz::Africa__Lagos,
-            what,
-            &mut problems,
-        );
-        let mut limit = |name: &str, value: Option<String>, default: u64| {
-            let value = value.map(|value| value.replace('_', ""));
-            let default = NonZeroU64::new(default).unwrap_or(NonZeroU64::MIN);
-            parse(
-                name,
-                value,
-                default,
-                "a whole number above 0",
-                &mut problems,
-            )
-            .get()
-        };
-        let limits = Limits {
-            bytes: limit("MAX_IMAGE_BYTES", bytes, MAX_IMAGE_BYTES),
-            pixels: limit("MAX_IMAGE_PIXELS", pixels, MAX_IMAGE_PIXELS),
-        };
-
-        let shown = thread::available_parallelism().map_or(1, usize::from);
-        let memory = limit("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory, u64::MAX / 2);
-        let granted = memory.saturating_add(MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
-
-        let here = Isa::detect();
-        let what = "avx512, avx2 or portable";
-        let isa = parse("MAX_CPU_ISA", isa, here, what, &mut problems);
-
-        if !problems.is_empty() {
-            return Err(ConfigError(problems));
-        }
-        let model_dir = model_dir.map_or_else(|| PathBuf::from("model"), PathBuf::from);
-        Ok(Self {
-            predictions_table,
-            ledger_table,
-            model_dir,
-            time_zone,
-            limits,
-            isa: isa.min(here),
-            cpus: usize::try_from(granted).map_or(shown, |granted| granted.clamp(1, shown)),
-        })
     }
-}
 
-fn parse<T: FromStr>(
-    name: &str,
-    value: Option<String>,
-    default: T,
-    what: &str,
-    problems: &mut Vec<String>,
-) -> T {
-    let Some(value) = value else { return default };
-    value.parse().unwrap_or_else(|_| {
-        problems.push(format!("{name} is {value:?}, not {what}"));
-        default
-    })
+    fn raw(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| value.as_os_str() != OsStr::new(""))
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.raw(name)?.into_string() {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.problems.push(format!("{name} is not valid UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// A whole number above 0. Underscores may group its digits.
+    fn positive(&mut self, name: &str) -> Option<u64> {
+        let value = self.text(name)?;
+        self.value::<NonZeroU64>(name, &value.replace('_', ""), "a whole number above 0")
+            .map(NonZeroU64::get)
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let value = self.text(name)?;
+        self.value(name, &value, expected)
+    }
+
+    fn value<T: FromStr>(&mut self, name: &str, value: &str, expected: &str) -> Option<T> {
+        let Ok(value) = value.parse() else {
+            self.problems
+                .push(format!("{name} is {value:?}, not {expected}"));
+            return None;
+        };
+        Some(value)
+    }
 }
 
 /// DynamoDB's naming rules.
@@ -170,29 +258,59 @@ fn is_table_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::read(|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<FunctionConfig, ConfigError> {
+        FunctionConfig::read(|name| {
             let (_, value) = variables.iter().find(|(variable, _)| *variable == name)?;
             Some(OsString::from(value))
         })
     }
 
+    const TABLES: [(&str, &str); 2] = [
+        ("PREDICTIONS_TABLE", "predictions"),
+        ("LEDGER_TABLE", "ledger"),
+    ];
+
     #[test]
-    fn only_the_tables_must_be_named() {
-        let tables = [
-            ("PREDICTIONS_TABLE", "predictions"),
-            ("LEDGER_TABLE", "ledger"),
-        ];
-        let config = read(&tables).unwrap();
+    fn only_the_tables_are_required() {
+        let config = read(&TABLES).unwrap();
         assert_eq!(config.time_zone, Tz::Africa__Lagos);
-        assert_eq!(config.model_dir, PathBuf::from("model"));
+        assert_eq!(config.compute.model_dir, PathBuf::from("model"));
         assert_eq!(
-            config.limits,
+            config.compute.limits,
             Limits {
                 bytes: 52_428_800,
                 pixels: 50_000_000
             }
         );
+        let visible = thread::available_parallelism().unwrap().get();
+        assert_eq!(config.compute.cpus, visible);
+        assert_eq!(config.compute.isa, Isa::detect());
+    }
+
+    #[test]
+    fn a_configuration_is_the_same_after_a_round_trip_through_the_environment() {
+        let set = [
+            ("MODEL_DIR", "/opt/model"),
+            ("MAX_IMAGE_BYTES", "1_000_000"),
+            ("MAX_IMAGE_PIXELS", "12"),
+            ("MAX_CPU_ISA", "portable"),
+            ("TIME_ZONE", "Pacific/Auckland"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"),
+        ];
+        for variables in [&TABLES[..], &[&TABLES[..], &set].concat()] {
+            let config = read(variables).unwrap();
+            let env = config.to_env();
+            let again = FunctionConfig::read(|name| {
+                let (_, value) = env.iter().find(|(variable, _)| *variable == name)?;
+                Some(value.clone())
+            });
+            assert_eq!(again.unwrap(), config);
+            let again = FunctionConfig::read_with_tables(config.tables.clone(), |name| {
+                let found = env.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| value.clone())
+            });
+            assert_eq!(again.unwrap(), config);
+        }
     }
 
     #[test]
@@ -203,6 +321,7 @@ mod tests {
             ("MAX_IMAGE_BYTES", "0"),
             ("MAX_IMAGE_PIXELS", "-1"),
             ("MAX_CPU_ISA", "mmx"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
         ])
         .unwrap_err()
         .to_string();
@@ -213,29 +332,9 @@ mod tests {
             "MAX_IMAGE_BYTES",
             "MAX_IMAGE_PIXELS",
             "MAX_CPU_ISA",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
         ] {
             assert!(error.contains(name), "{name} is missing in {error}");
-        }
-    }
-
-    #[test]
-    fn lambda_grants_cpus_by_memory() {
-        let cpus = |memory| {
-            let tables = [("PREDICTIONS_TABLE", "moths"), ("LEDGER_TABLE", "done")];
-            let memory = [("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)];
-            read(&[&tables[..], &memory].concat()).unwrap().cpus
-        };
-        let shown = thread::available_parallelism().unwrap().get();
-        for (memory, granted) in [
-            ("128", 1),
-            ("1769", 1),
-            ("2048", 1),
-            ("3008", 2),
-            ("3538", 2),
-            ("10240", 6),
-            ("", shown),
-        ] {
-            assert_eq!(cpus(memory), granted.min(shown), "{memory} MB");
         }
     }
 

@@ -1,17 +1,25 @@
-//! Event JSON → the objects it says were created.
+//! Event JSON → the objects that it reports as created.
 //!
-//! One function answers whatever is wired to it. The event's own shape tells its source, and the
-//! source what the answer looks like:
+//! One function serves every event source. The shape of an event tells its source, and the source tells
+//! what the answer looks like ([`respond`](crate::respond)):
 //!
-//! | source | told by | answered |
+//! | source | recognised by | answer |
 //! |---|---|---|
-//! | S3 event notification | `Records[].s3` | as a whole |
-//! | EventBridge, "Object Created" | `detail-type`, `detail` | as a whole |
-//! | SNS around either | `Records[].Sns.Message` | as a whole |
+//! | S3 event notification | `Records[].s3` | one for the whole event |
+//! | EventBridge "Object Created" | `detail-type`, `detail` | one for the whole event |
+//! | SNS around either | `Records[].Sns.Message` | one for the whole event |
 //! | SQS around any of these, raw or not | `Records[].eventSource` is `aws:sqs` | message by message |
 //! | S3 Batch Operations, schema 1.0 and 2.0 | `invocationSchemaVersion`, `tasks` | task by task |
 //!
-//! Events that ask for nothing (`s3:TestEvent`, removals, restores) have no objects.
+//! `s3:TestEvent`, removals and restores contain no created object.
+//!
+//! # A new event source
+//!
+//! 1. Add a file to `event/` with a function from [`Value`] to `Option<…>`: `None` means that the event
+//!    is of another source. [`eventbridge`] is the shortest example.
+//! 2. Call it in [`parse`] if the source answers item by item, else in `created`, where SNS and SQS find
+//!    it too. A new kind of answer is a variant of [`Source`] and a case in `respond/answer.rs`.
+//! 3. Put a recorded event into `tests/events/`.
 
 mod batch_operations;
 mod eventbridge;
@@ -24,16 +32,16 @@ use crate::object::ObjectCreated;
 
 pub use notification::decode_key;
 
-/// Why an event or one of its records cannot be understood. Sending it again will not help.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+/// Why an event, or one record of it, cannot be understood. A retry does not help.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum EventError {
-    /// Not an event of a source that this function serves.
+    /// The event is of no source that this function serves.
     #[error(
         "expected an event of S3 (\"Records\"), EventBridge (\"detail-type\": \"Object Created\"), SNS or SQS \
          around these, or S3 Batch Operations (\"tasks\"), got {0}"
     )]
     UnknownShape(String),
-    /// A record that is not as its source writes it.
+    /// A record lacks a field, or a field is wrong.
     #[error("record {index} of the event is malformed: {reason}")]
     Malformed {
         /// Position in `Records` or `tasks`, from 0.
@@ -41,53 +49,62 @@ pub enum EventError {
         /// What is missing or wrong.
         reason: String,
     },
-    /// An EventBridge event that is not as EventBridge writes it.
+    /// An EventBridge event lacks a field, or a field is wrong.
     #[error("the EventBridge event is malformed: {0}")]
     EventBridge(String),
-    /// A message of SNS or SQS that holds no JSON.
+    /// A message of SNS or SQS is not JSON.
     #[error("the message of {0} is not JSON: {1}")]
     Message(&'static str, String),
 }
 
-/// What one invocation asks for.
+/// One invocation's event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Who wants the answer.
+    /// Who sent it.
     pub source: Source,
-    /// What is answered for itself.
+    /// The parts that succeed or fail on their own.
     pub parts: Vec<Part>,
 }
 
-/// Who sent an event, and so what the answer looks like.
+/// Who sent an event. It decides the shape of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// S3, EventBridge or SNS: success or failure for all. One part.
+    /// S3, EventBridge or SNS: the whole event succeeds or fails. It is one part.
     Notification,
-    /// SQS: the messages that failed. A part is a message.
+    /// SQS: the answer lists the failed messages. Each message is a part.
     Queue,
-    /// S3 Batch Operations: a result for each task. A part is a task.
+    /// S3 Batch Operations: the answer has a result for each task. Each task is a part.
     BatchOperations {
-        /// `invocationSchemaVersion`, to be given back.
+        /// `invocationSchemaVersion`, which the answer repeats.
         schema_version: String,
-        /// `invocationId`, to be given back.
+        /// `invocationId`, which the answer repeats.
         invocation_id: String,
     },
 }
 
-/// What succeeds or fails for itself.
+/// A part of an event that succeeds or fails on its own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
     /// `messageId` or `taskId`; empty in a notification.
     pub id: String,
-    /// The objects created. What cannot be understood does not keep the rest from being read.
-    pub objects: Vec<Result<ObjectCreated, EventError>>,
+    /// The created objects, in the order of the event. A record that cannot be understood is an error in
+    /// its place, and the other records are read all the same.
+    pub records: Vec<Record>,
 }
 
-/// Objects of a part, and the errors in the place of those that could not be read.
-type Objects = Vec<Result<ObjectCreated, EventError>>;
+/// A created object, or why its record cannot be understood.
+pub type Record = Result<ObjectCreated, EventError>;
 
-/// Reads an event. `region` is the function's own, for sources that do not tell the bucket's: they
-/// invoke only functions of the same region.
+impl Event {
+    /// The objects of all parts, in the order of the event.
+    pub fn created(&self) -> impl Iterator<Item = &ObjectCreated> {
+        let records = self.parts.iter().flat_map(|part| &part.records);
+        records.filter_map(|record| record.as_ref().ok())
+    }
+}
+
+/// Reads an event. `region` is the function's own. It is the bucket's where the event does not tell the
+/// bucket's region, because S3 invokes only functions of its own region.
 pub fn parse(event: &Value, region: &str) -> Event {
     if let Some(event) = batch_operations::parse(event, region) {
         return event;
@@ -102,13 +119,13 @@ pub fn parse(event: &Value, region: &str) -> Event {
         source: Source::Notification,
         parts: vec![Part {
             id: String::new(),
-            objects: objects(event),
+            records: created(event),
         }],
     }
 }
 
-/// The messages of an SQS event. `None` for every other event, also where a message has no id to
-/// name it by in an answer.
+/// The messages of an SQS event. `None` for every other event, and for one in which a message has no id
+/// by which an answer could name it.
 fn messages(event: &Value) -> Option<Vec<Part>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -127,17 +144,17 @@ fn messages(event: &Value) -> Option<Vec<Part>> {
             let message = Message::deserialize(record).ok()?;
             (message.event_source == "aws:sqs").then(|| Part {
                 id: message.message_id,
-                objects: text("SQS", &message.body),
+                records: created_in_message("SQS", &message.body),
             })
         })
         .collect()
 }
 
-/// The objects of an event as S3, EventBridge or SNS writes it.
+/// The created objects of an event of S3, EventBridge or SNS.
 ///
-/// This calls itself for an event inside a message. Each such level escapes the quotes of the one
-/// inside it, which doubles their backslashes: an event of 6 MB cannot be deep.
-fn objects(event: &Value) -> Objects {
+/// Recursive, for an event inside a message. Each level escapes the quotes of the level inside it, which
+/// doubles their backslashes, so an event of at most 6 MB cannot be deep.
+fn created(event: &Value) -> Vec<Record> {
     if event.get("Event").and_then(Value::as_str) == Some("s3:TestEvent") {
         return Vec::new();
     }
@@ -145,7 +162,7 @@ fn objects(event: &Value) -> Objects {
         let records = records.iter().enumerate();
         return records
             .flat_map(|(index, record)| match sns_message(record) {
-                Some(message) => text("SNS", message),
+                Some(message) => created_in_message("SNS", message),
                 None => Vec::from_iter(notification::parse(index, record)),
             })
             .collect();
@@ -153,9 +170,9 @@ fn objects(event: &Value) -> Objects {
     if event.get("detail-type").is_some() {
         return Vec::from_iter(eventbridge::parse(event));
     }
-    // SNS's own envelope, as a queue without raw delivery gets it.
+    // SNS's own envelope, which a queue without raw message delivery receives.
     match (event.get("TopicArn"), event.get("Message")) {
-        (Some(_), Some(Value::String(message))) => text("SNS", message),
+        (Some(_), Some(Value::String(message))) => created_in_message("SNS", message),
         _ => vec![Err(EventError::UnknownShape(describe(event)))],
     }
 }
@@ -164,14 +181,15 @@ fn sns_message(record: &Value) -> Option<&str> {
     record.get("Sns")?.get("Message")?.as_str()
 }
 
-fn text(service: &'static str, message: &str) -> Objects {
+/// The created objects of the event inside a message of `service`.
+fn created_in_message(service: &'static str, message: &str) -> Vec<Record> {
     match serde_json::from_str(message) {
-        Ok(event) => objects(&event),
+        Ok(event) => created(&event),
         Err(error) => vec![Err(EventError::Message(service, error.to_string()))],
     }
 }
 
-/// What a value is, in few words, for an error message: enough to see which source sent it.
+/// Describes a value in an error message, so that a reader can tell which source sent it.
 fn describe(value: &Value) -> String {
     match value {
         Value::Object(fields) if fields.is_empty() => "an empty object".into(),
@@ -187,7 +205,7 @@ fn describe(value: &Value) -> String {
     }
 }
 
-/// Enough of a key to know it by.
+/// The first 40 characters of a JSON key.
 fn shorten(key: &str) -> String {
     key.chars().take(40).collect()
 }
@@ -231,11 +249,11 @@ mod tests {
         super::parse(event, "us-west-2")
     }
 
-    /// The objects of an event of one part.
-    fn one(event: &Value) -> Objects {
+    /// The records of an event with one part.
+    fn one(event: &Value) -> Vec<Record> {
         let mut parts = parse(event).parts;
         assert_eq!(parts.len(), 1);
-        parts.remove(0).objects
+        parts.remove(0).records
     }
 
     fn keys(event: &Value) -> Vec<String> {
@@ -244,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_form_decoded_but_those_of_eventbridge() {
+    fn keys_are_form_decoded_except_from_eventbridge() {
         for (encoded, key) in [
             ("a+b%2Bc.jpg", "a b+c.jpg"),
             ("100%25+caf%C3%A9/%E8%9B%BE.jpg", "100% café/蛾.jpg"),
@@ -273,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_record_leaves_the_others() {
+    fn a_malformed_record_does_not_affect_the_others() {
         let event = json!({"Records": [
             record("%FF", None), {"eventName": "ObjectCreated:Put"}, {}, record("", None), record("good", None),
             {"EventSource": "aws:sns", "Sns": {"Message": "hello"}},
@@ -289,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_nothing_has_no_objects() {
+    fn events_other_than_creations_have_no_objects() {
         let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"});
         let mut removal = record("a", None);
         removal["eventName"] = json!("ObjectRemoved:Delete");
@@ -308,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_message_is_its_own_part() {
+    fn a_bad_message_does_not_affect_the_others() {
         let event = json!({"Records": [
             message("good", &json!({"Records": [record("a", None), record("b", None)]})),
             message("odd", &json!({"hello": 1})),
@@ -321,7 +339,7 @@ mod tests {
             .map(|part| {
                 (
                     part.id.as_str(),
-                    part.objects.iter().map(Result::is_ok).collect(),
+                    part.records.iter().map(Result::is_ok).collect(),
                 )
             })
             .collect();
@@ -347,14 +365,14 @@ mod tests {
                 invocation_id: "i".into()
             }
         );
-        let created = parts[0].objects[0].as_ref().unwrap();
+        let created = parts[0].records[0].as_ref().unwrap();
         assert_eq!(created.object.bucket, "moths");
         assert_eq!(created.region, "us-west-2");
-        assert!(parts[1].objects[0].is_err());
+        assert!(parts[1].records[0].is_err());
     }
 
     #[test]
-    fn unknown_shapes_show_what_came() {
+    fn an_unknown_shape_is_described() {
         let objects = one(&json!({"hello": 1, "world": 2}));
         let error = objects[0].as_ref().unwrap_err().to_string();
         for part in ["hello", "world", "EventBridge", "tasks"] {

@@ -1,70 +1,63 @@
-//! What Lambda sees: one event in, one answer or one error out.
+//! The Lambda handler: one event in, one answer or one error out.
 
 use std::{
-    sync::Arc,
+    io::{self, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
 use aws_config::SdkConfig;
+use chrono::Utc;
+use chrono_tz::Tz;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
-use tracing::error;
+use tracing::{error, info};
 
 use crate::{
-    aws,
-    bucket::Bucket,
-    classifier::{Classifier, ModelError, Way},
-    config::{Config, ConfigError},
+    aws::{self, Bucket, Deadline},
+    classifier::Classifier,
+    config::{ConfigError, FunctionConfig},
     error::chain,
-    event::{self, Event, Part, Source},
+    event,
     ledger::Ledger,
-    metrics::Metrics,
-    object::ObjectVersion,
-    outcome::Report,
-    pipeline::{Ended, Pipeline},
-    predictor::Predictor,
-    response::{FailedMessage, Response, ResultCode, TaskResult},
-    retry::Deadline,
+    logging,
+    model::ModelError,
+    object::ObjectCreated,
+    pipeline::Pipeline,
+    respond::{
+        Answer, Invocation, InvocationError, Settled, SettledPart, answer, log_failure,
+        log_outcome, metric_lines, settle,
+    },
 };
 
 /// The function, ready for events.
-pub struct Handler {
+struct Handler {
     pipeline: Pipeline,
-    metrics: Arc<Metrics>,
     region: String,
+    time_zone: Tz,
+    is_warm: AtomicBool,
 }
 
 /// Why the function cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The environment is wrong.
+enum StartError {
+    /// The environment is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The model is missing or wrong.
+    /// The model is missing or invalid.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The function does not know where it is.
+    /// The region is unknown.
     #[error("AWS_REGION is not set")]
     Region,
 }
 
-/// The function's error: all was tried, and these failed. Lambda sends the event again, and what is
-/// done already is skipped.
-#[derive(Debug, thiserror::Error)]
-#[error("{} of {records} records failed: {}", failures.len(), failures.join("; "))]
-pub struct InvocationError {
-    /// Whether the event itself is at fault, so that sending it again will not help.
-    malformed: bool,
-    records: usize,
-    failures: Vec<String>,
-}
-
 impl From<InvocationError> for Diagnostic {
     fn from(error: InvocationError) -> Self {
-        let error_type = if error.malformed {
-            "MalformedEvent"
-        } else {
-            "Retryable"
+        let error_type = match error.is_malformed {
+            true => "MalformedEvent",
+            false => "Retryable",
         };
         Self {
             error_type: error_type.into(),
@@ -73,159 +66,101 @@ impl From<InvocationError> for Diagnostic {
     }
 }
 
-/// Why a record did not come to an outcome.
-struct Failure {
-    /// Whether the record itself is at fault.
-    malformed: bool,
-    reason: String,
-}
-
 impl Handler {
-    /// The function as `config` describes it, talking to AWS as `sdk` does.
-    ///
-    /// # Errors
-    ///
-    /// Where the model is missing or wrong, or the region is not known.
-    pub fn new(config: Config, sdk: &SdkConfig) -> Result<Self, StartError> {
-        let Config {
-            predictions_table,
-            ledger_table,
-            model_dir,
-            time_zone,
-            limits,
-            isa,
-            cpus,
-        } = config;
+    fn new(config: FunctionConfig, sdk: &SdkConfig) -> Result<Self, StartError> {
         let region = sdk.region().ok_or(StartError::Region)?.to_string();
-        let classifier = Classifier::load(&model_dir, isa)?;
-        match classifier.way() {
-            way @ Way::Compiled(_) => tracing::info!(%way, "model"),
-            way => tracing::warn!(%way, "model"),
-        }
-        let predictor = Predictor::new(classifier, limits, cpus);
-        let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), limits.bytes);
-        let tables = aws_sdk_dynamodb::Client::new(sdk);
-        let ledger = Ledger::new(tables, predictions_table, ledger_table);
-        let metrics = Arc::<Metrics>::default();
+        let classifier = Classifier::load(&config.compute)?;
+        info!(backend = %classifier.model().backend(), "model");
+        let max_bytes = config.compute.limits.bytes;
+        let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), max_bytes);
+        let ledger = Ledger::new(
+            aws_sdk_dynamodb::Client::new(sdk),
+            config.tables.predictions,
+            config.tables.ledger,
+        );
         Ok(Self {
-            pipeline: Pipeline::new(bucket, predictor, ledger, Arc::clone(&metrics), time_zone),
-            metrics,
+            pipeline: Pipeline::new(bucket, classifier, ledger, config.time_zone),
             region,
+            time_zone: config.time_zone,
+            is_warm: AtomicBool::new(false),
         })
     }
 
-    /// Works on every object of an event; one that fails does not keep the others from theirs.
-    ///
-    /// # Errors
-    ///
-    /// Where the source takes no partial answer, and at least one record is malformed or did not get
-    /// its outcome.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Response, InvocationError> {
-        let deadline = Deadline::after(remaining(&event.context));
-        let Event { source, parts } = event::parse(&event.payload, &self.region);
-        let created = parts.iter().flat_map(|part| &part.objects);
-        let objects: Vec<_> = created.flatten().cloned().collect();
-        // Boxed: the compiler refuses to lay out all of it and the runtime's own futures as one type.
-        let ended = Box::pin(self.pipeline.run(&objects, deadline)).await;
+    /// Processes every object of an event. One that fails does not affect the others.
+    async fn handle(&self, event: LambdaEvent<Value>) -> Result<Answer, InvocationError> {
+        let LambdaEvent { payload, context } = event;
+        let deadline = Deadline::after(remaining(&context));
+        let event = event::parse(&payload, &self.region);
+        let created: Vec<ObjectCreated> = event.created().cloned().collect();
+        // Boxed: the compiler cannot lay out this future and those of the runtime as one type.
+        let run = Box::pin(self.pipeline.run(&created, deadline)).await;
 
-        let mut ended = objects.iter().zip(ended);
-        let parts = parts.into_iter().map(|Part { id, objects }| {
-            let results = objects.into_iter().filter_map(|created| match created {
-                Ok(_) => ended
-                    .next()
-                    .map(|(created, ended)| self.result(&created.object, ended)),
-                Err(error) => Some(Err(self.failure(true, chain(&error)))),
-            });
-            (id, results.collect())
-        });
-        let parts = parts.collect();
-        let function = &event.context.env_config;
-        self.metrics
-            .flush(&function.function_name, &function.version);
+        let (source, parts) = settle(event, run.photos);
+        log_records(&parts);
+        let now = Utc::now();
+        let function = &context.env_config;
+        let invocation = Invocation {
+            function: &function.function_name,
+            version: &function.version,
+            is_cold: !self.is_warm.swap(true, Ordering::Relaxed),
+            conflicts: run.conflicts,
+            today: now.with_timezone(&self.time_zone).date_naive(),
+            now,
+        };
+        print_metrics(&metric_lines(&invocation, &parts));
         answer(source, parts)
     }
-
-    fn result(&self, object: &ObjectVersion, ended: Ended) -> Result<Report, Failure> {
-        ended.map_err(|error| self.failure(false, format!("{object}: {}", chain(&error))))
-    }
-
-    /// Logs a failure.
-    fn failure(&self, malformed: bool, reason: String) -> Failure {
-        error!(reason, "failed");
-        self.metrics.failed();
-        Failure { malformed, reason }
-    }
 }
 
-type Results = Vec<Result<Report, Failure>>;
-
-/// The answer that `source` reads, from the results of each of its parts.
-fn answer(source: Source, parts: Vec<(String, Results)>) -> Result<Response, InvocationError> {
-    match source {
-        Source::Notification => {
-            let results: Results = parts.into_iter().flat_map(|(_, results)| results).collect();
-            let records = results.len();
-            let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
-            for result in results {
-                match result {
-                    Ok(report) => outcomes.push(report),
-                    Err(failure) => failures.push(failure),
-                }
-            }
-            if failures.is_empty() {
-                return Ok(Response::Notification { outcomes });
-            }
-            Err(InvocationError {
-                malformed: failures.iter().all(|failure| failure.malformed),
-                records,
-                failures: failures.into_iter().map(|failure| failure.reason).collect(),
-            })
+fn log_records(parts: &[SettledPart]) {
+    for record in parts.iter().flat_map(|part| &part.records) {
+        match record {
+            Settled::Ended {
+                object,
+                outcome,
+                timings,
+            } => log_outcome(object, outcome, timings),
+            Settled::Failed { code, reason, .. } => log_failure(code, reason),
         }
-        Source::Queue => Ok(Response::Queue {
-            batch_item_failures: parts
-                .into_iter()
-                .filter(|(_, results)| results.iter().any(Result::is_err))
-                .map(|(id, _)| FailedMessage {
-                    item_identifier: id,
-                })
-                .collect(),
-        }),
-        Source::BatchOperations {
-            schema_version,
-            invocation_id,
-        } => Ok(Response::BatchOperations {
-            invocation_schema_version: schema_version,
-            treat_missing_keys_as: ResultCode::TemporaryFailure,
-            invocation_id,
-            results: parts
-                .into_iter()
-                .flat_map(|(id, results)| {
-                    results.into_iter().map(move |result| match result {
-                        Ok(report) => TaskResult::ended(id.clone(), &report),
-                        Err(Failure { malformed, reason }) => {
-                            TaskResult::failed(id.clone(), &reason, malformed)
-                        }
-                    })
-                })
-                .collect(),
-        }),
     }
 }
 
-/// Starts the function and serves the Lambda Runtime API until the process is ended.
-///
-/// # Errors
-///
-/// Where it cannot start, or the Runtime API goes away.
-pub async fn run() -> Result<(), lambda_runtime::Error> {
-    let config = Config::read(|name| std::env::var_os(name)).map_err(StartError::from)?;
+/// Writes metric lines to standard output, which Lambda sends to CloudWatch.
+fn print_metrics(lines: &[Value]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    if let Err(error) = io::stdout().lock().write_all(text.as_bytes()) {
+        // The log goes to standard output too, so this line may be lost as well.
+        error!(%error, "the metrics of this invocation cannot be written");
+    }
+}
+
+/// Runs the function until Lambda ends the process.
+pub fn serve() -> ExitCode {
+    logging::start_function();
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run()));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(reason = chain(error.as_ref()), "cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), lambda_runtime::Error> {
+    let config = FunctionConfig::read(|name| std::env::var_os(name)).map_err(StartError::from)?;
     let handler = Handler::new(config, &aws::sdk_config().await)?;
     lambda_runtime::run(service_fn(|event| handler.handle(event))).await
 }
 
 fn remaining(context: &Context) -> Duration {
+    // A deadline in the past leaves no time.
     context
         .deadline()
         .duration_since(SystemTime::now())
-        .unwrap_or_default()
+        .unwrap_or(Duration::ZERO)
 }

@@ -1,90 +1,79 @@
-//! Classifies photos that arrive in S3 and counts them, each exactly once, in DynamoDB.
+//! Classifies photos that arrive in S3 and counts each of them exactly once in DynamoDB.
 //!
-//! A photo's way, in the order of the modules:
+//! # The data path
 //!
 //! ```text
-//! event JSON ─ event::parse ─▶ [ObjectCreated] ─ Bucket::fetch ─▶ bytes ─ Encoded::decode ─▶
-//!   Picture ─ preprocess::tensor ─▶ InputTensor ─ Classifier::classify ─▶ Probabilities ─▶
-//!   Prediction ─ Ledger::commit ─▶ Outcome
+//! event JSON ─ event::parse ─▶ [ObjectCreated] ─ aws::Bucket::fetch ─▶ bytes ─ photo ─▶ InputTensor
+//!   ─ model::Model::run ─▶ Probabilities ─▶ Prediction ─ ledger::Ledger::commit ─▶ Outcome
+//!   ─ respond ─▶ answer, log lines, metrics
 //! ```
 //!
-//! 1. [`handler`] is what AWS Lambda calls. It reads [`config::Config`] and loads the model once, tries
-//!    every record of an event, and gives the [`response`] that the event's source reads.
-//! 2. [`event`] turns the JSON of an event, whoever sent it, into the [`object::ObjectCreated`]s it tells of.
-//! 3. [`pipeline`] brings all of them to their [`outcome`]s; it is the page to read next.
-//! 4. [`bucket`] fetches exactly the object version of the event.
-//! 5. [`predictor`] is the part between the two networks, of one picture: [`format`](mod@format) tells
-//!    what the bytes are, [`orientation`] which way up they are shown, [`preprocess`] decodes them and
-//!    makes the tensor that the model's [`manifest`] asks for, [`classifier`] runs the model through
-//!    `tract`.
-//! 6. [`prediction`] says what the record will say.
-//! 7. [`ledger`] writes records, count and the fact that they were counted in one transaction.
-//! 8. [`metrics`] tell CloudWatch what happened.
+//! The modules in the order of the data path:
 //!
-//! Two modules touch the network, [`bucket`] and [`ledger`], with clients that [`aws`] sets up and
-//! pauses that [`retry`] draws. What goes wrong with one object is an [`error::Error`], and either a
-//! fact about the object or worth another try.
+//! 1. [`handler`] is what AWS Lambda calls. It reads [`config`], loads the model once, and passes each event
+//!    through the modules below.
+//! 2. [`event`] turns the JSON of an event of any source into [`object::ObjectCreated`]s, with the
+//!    [`object::ObjectId`] under which each photo is counted.
+//! 3. [`pipeline`] takes all photos of an event to their [`outcome`]s. Read it next.
+//! 4. [`aws`] reads exactly the object version of the event, and draws the pauses between retries.
+//! 5. [`classifier`] is the CPU-bound stage: [`photo`] turns bytes into the tensor that the manifest
+//!    describes, and [`model`] runs the network through `tract`. `classifier/cpus.rs` is the CPU policy.
+//! 6. [`prediction`] has the terms and formats of a record.
+//! 7. [`ledger`] writes record, counter and ledger item in one transaction. It proves "exactly once".
+//! 8. [`respond`] makes answer, log lines and metrics from the outcomes.
+//!
+//! Two modules use the network: `aws/bucket.rs` and [`ledger`]. Between them is pure computation.
 //!
 //! # The promise
 //!
-//! Each object version is counted once, in one class, on one day, and the records of a day and class
-//! carry the ordinals 1..N without gap or repeat, whatever is delivered twice, tried again, killed or
-//! run at once. [`ledger`] says how.
+//! Each object version is counted once, in one class, on one day. The records of a day and class have the
+//! ordinals 1..N without gap or repeat. Duplicate deliveries, retries, kills and concurrent instances do not
+//! change that. [`ledger`] explains how.
 //!
-//! # When it fails
+//! # Failures
 //!
-//! | what | outcome |
+//! A [`photo::Rejection`] is a fact about a photo. An [`error::Error`] is worth another try.
+//!
+//! | failure | outcome |
 //! |---|---|
-//! | not a picture, damaged, cut off, too large, unsupported | REJECTED in the ledger, with the reason; the invocation succeeds |
-//! | version deleted | as above |
-//! | version archived | as above, but not in the ledger: once restored it may come again |
-//! | throttling, server error, timeout, lost connection, conflict | tried again with back-off until the deadline, then reported to Lambda, which tries again |
+//! | not a photo, damaged, truncated, too large, unsupported | REJECTED in the ledger, with the reason; the invocation succeeds |
+//! | version deleted | the same |
+//! | version archived | reported as rejected, but not in the ledger: once restored it may come again |
+//! | throttling, server error, timeout, lost connection, conflict | retried with back-off until the deadline, then reported to Lambda, which retries |
 //! | access denied, missing table or bucket | reported to Lambda; the event ends in the failure destination |
-//! | malformed event | reported to Lambda, after the other records were worked on |
-//! | any of these in a message of a queue | just that message is named in the answer, and comes again |
-//! | any of these in a task of S3 Batch Operations | the task's own result |
+//! | malformed event | reported to Lambda, after the other records were processed |
+//! | any of these in an SQS message | the answer names this message, and SQS delivers it again |
+//! | any of these in a task of S3 Batch Operations | the result of this task |
+//! | a step that gives no result for a photo (a defect) | [`error::Error::NoResult`]: the photo counts as failed |
 //! | `s3:TestEvent`, removals | nothing to do |
 //!
-//! # For a deployed stack
+//! # Outside the function
 //!
-//! `redeliver` (cargo feature `stack`) invokes the function again with what it gave up on, out of the failure
-//! queue of a [`stack`].
-//!
-//! # On a laptop
-//!
-//! [`cli`] has the commands of the same binary. `local` runs the whole of it in one process group:
-//! the `local` module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and
-//! starts this binary again as the function. Nothing is mocked; one path serves everywhere.
+//! [`cli`] has the commands of the same binary. `local` runs the whole system on one machine: the `local`
+//! module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and starts this binary
+//! again as the function. Nothing is mocked. `redeliver` (cargo feature `stack`) invokes a deployed function
+//! with the events on which it gave up.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod aws;
-pub mod bucket;
 pub mod classifier;
 pub mod cli;
 pub mod config;
-pub mod container;
 pub mod error;
 pub mod event;
-pub mod format;
 pub mod handler;
-pub mod jpeg;
 pub mod ledger;
 #[cfg(feature = "local")]
 pub mod local;
-pub mod logging;
-pub mod manifest;
-pub mod metrics;
+mod logging;
+pub mod model;
 pub mod object;
-pub mod orientation;
 pub mod outcome;
+pub mod photo;
 pub mod pipeline;
 pub mod prediction;
-pub mod predictor;
-pub mod preprocess;
 #[cfg(feature = "stack")]
 pub mod redeliver;
-pub mod response;
-pub mod retry;
-#[cfg(feature = "stack")]
-pub mod stack;
+pub mod respond;

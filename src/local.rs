@@ -1,14 +1,14 @@
 //! The whole system on one machine: S3, DynamoDB and Lambda, embedded, on loopback.
 //!
-//! A put into the bucket makes an S3 event, Lambda hands it to a sandbox, and the sandbox is this
-//! same binary, started again as the function. SDK clients, wire protocols, and the function itself
-//! are those of the cloud.
+//! A put into the bucket creates an S3 event, Lambda passes it to a function instance, and the instance is
+//! this same binary, started again as the function. SDK clients, wire protocols and the function itself are
+//! those of the cloud.
 
 mod dynamodb;
-pub mod lambda;
+mod instance;
+pub(crate) mod lambda;
 mod log;
 pub mod s3;
-mod sandbox;
 
 use std::{
     collections::BTreeSet,
@@ -29,48 +29,52 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{aws, config::Config, error::chain};
+use crate::{
+    aws,
+    config::{FunctionConfig, Tables},
+    error::chain,
+};
 
-pub use lambda::Lambda;
+pub use lambda::{FUNCTION, Lambda};
 
 /// Region of everything embedded.
 pub const REGION: &str = "us-east-1";
 /// The bucket whose events invoke the function.
 pub const BUCKET: &str = "moths";
-/// Access key id and secret access key that the embedded services take.
+/// Access key id and secret access key that the embedded services accept.
 pub const CREDENTIALS: (&str, &str) = ("local", "local-secret");
 
 /// How to run the embedded services.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Configuration of the function.
-    pub config: Config,
-    /// Where objects, tables and the function's log are kept.
+    pub config: FunctionConfig,
+    /// Folder for objects, tables and the function's log.
     pub folder: PathBuf,
-    /// Port of S3; DynamoDB and Lambda have the two after it. 0 takes any three.
+    /// Port of S3; DynamoDB and Lambda have the two after it. 0 means any three free ports.
     pub port: u16,
-    /// How many sandboxes run at once.
+    /// Number of function instances that run at once.
     pub concurrency: usize,
-    /// The binary that is started as the function.
+    /// The program that is started as the function.
     pub bootstrap: PathBuf,
-    /// How long the function may work on one event.
+    /// Time limit of an invocation.
     pub timeout: Duration,
     /// Whether a put invokes the function.
     pub notify: bool,
-    /// Where the function finds S3 and DynamoDB, where something stands between them.
-    pub between: Option<Between>,
+    /// Proxies between the function and the services, if any.
+    pub proxies: Option<Proxies>,
 }
 
-/// What stands between the function and the services.
+/// Addresses at which the function reaches the services instead of their own.
 #[derive(Debug, Clone, Copy)]
-pub struct Between {
-    /// In front of S3.
+pub struct Proxies {
+    /// For S3.
     pub s3: SocketAddr,
-    /// In front of DynamoDB.
+    /// For DynamoDB.
     pub dynamodb: SocketAddr,
 }
 
-/// Where the services listen.
+/// Addresses of the services.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoints {
     /// S3.
@@ -81,10 +85,10 @@ pub struct Endpoints {
     pub lambda: SocketAddr,
 }
 
-/// What became of one event.
+/// An event that was delivered to the function.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The event as it was sent to the function.
+    /// The event.
     pub event: Value,
     /// The function's answer, or its error after the last retry.
     pub answer: Result<Value, String>,
@@ -93,42 +97,42 @@ pub struct Delivery {
 /// Why the embedded services cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// A port is taken, or may not be used.
+    /// A port is in use or not permitted.
     #[error("cannot listen on port {port}, choose another with --port")]
     Listen {
-        /// The port asked for.
+        /// The port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The folder cannot be used.
     #[error("cannot use the folder {folder}")]
     Folder {
-        /// Where objects and tables were to be kept.
+        /// Its path.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The objects cannot be opened.
+    /// The object store cannot be opened.
     #[error("cannot use the objects in {}", folder.display())]
     Objects {
-        /// Where they are kept.
+        /// Their folder.
         folder: PathBuf,
-        /// What went wrong.
+        /// The store's error.
         source: s3::StoreError,
     },
-    /// The tables cannot be opened or made.
+    /// The tables cannot be opened or created.
     #[error("cannot open the tables in {folder}: {reason}")]
     Tables {
-        /// Where they are kept.
+        /// Their folder.
         folder: PathBuf,
-        /// What went wrong.
+        /// The error.
         reason: String,
     },
-    /// The function ends before it asks for its first event.
+    /// The function ends before it requests its first event.
     #[error("the function does not start: {reason} (see {})", log.display())]
     Function {
-        /// The last line of its log, or how it ended.
+        /// The last line of its log, or its exit status.
         reason: String,
         /// The function's log.
         log: PathBuf,
@@ -139,17 +143,17 @@ pub enum LocalError {
 pub struct Local {
     endpoints: Endpoints,
     lambda: Lambda,
-    processes: Processes,
+    instances: Instances,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The processes of the function that run now.
+/// The function instances that run now. Each is one process.
 #[derive(Debug, Clone, Default)]
-pub struct Processes(Arc<Mutex<BTreeSet<u32>>>);
+pub struct Instances(Arc<Mutex<BTreeSet<u32>>>);
 
-impl Processes {
-    /// Their ids.
+impl Instances {
+    /// Their process ids.
     pub fn ids(&self) -> BTreeSet<u32> {
         self.lock().clone()
     }
@@ -159,157 +163,105 @@ impl Processes {
     }
 }
 
-/// What a running [`Local`] tells.
+/// Events of a running [`Local`].
 pub struct Events {
-    /// What became of each event, as it ends.
+    /// Each event with the function's answer.
     pub deliveries: mpsc::UnboundedReceiver<Delivery>,
-    /// Comes where the function does not start.
+    /// The error if the function does not start.
     pub failure: mpsc::Receiver<LocalError>,
 }
 
 impl Local {
-    /// Starts the services, makes bucket and tables, and sends the events that an earlier run in the
+    /// Starts the services, creates bucket and tables, and delivers the events that an earlier run in the
     /// same folder left undelivered.
     ///
     /// # Errors
     ///
-    /// Where a port or the folder cannot be used.
+    /// If a port or the folder cannot be used.
     pub async fn start(settings: Settings) -> Result<(Self, Events), LocalError> {
         let folder = settings.folder.clone();
-        let listeners = listeners(settings.port).await?;
-        let addresses: Vec<SocketAddr> = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<Result<_, _>>()
-            .map_err(|source| LocalError::Listen {
-                port: settings.port,
-                source,
-            })?;
-        let [s3_listener, dynamodb_listener, lambda_listener] = listeners;
-        let endpoints = Endpoints {
-            s3: addresses[0],
-            dynamodb: addresses[1],
-            lambda: addresses[2],
+        let [s3_listener, dynamodb_listener, lambda_listener] = listeners(settings.port).await?;
+        let address = |listener: &TcpListener| {
+            let port = settings.port;
+            let address = listener.local_addr();
+            address.map_err(|source| LocalError::Listen { port, source })
         };
-
+        let endpoints = Endpoints {
+            s3: address(&s3_listener)?,
+            dynamodb: address(&dynamodb_listener)?,
+            lambda: address(&lambda_listener)?,
+        };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
 
         let database = dynamodb::open(&folder)?;
-        tasks.push(tokio::spawn(dynamodb::serve(
-            dynamodb_listener,
-            database,
-            is_true(&stopped),
-        )));
+        let dynamodb = dynamodb::serve(dynamodb_listener, database, is_true(&stopped));
+        tasks.push(tokio::spawn(dynamodb));
         let tables = clients(endpoints).1;
-        dynamodb::prepare_tables(&tables, &settings.config)
+        dynamodb::prepare_tables(&tables, &settings.config.tables)
             .await
             .map_err(|reason| LocalError::Tables {
                 folder: folder.clone(),
                 reason,
             })?;
 
-        let configuration = s3::Configuration {
-            region: REGION.to_owned(),
-            notifying_bucket: BUCKET.to_owned(),
-        };
-        let objects = |source| LocalError::Objects {
-            folder: folder.clone(),
-            source,
-        };
-        let (store, mut notifications) =
-            s3::Store::open(&folder, configuration).map_err(objects)?;
-        store.create_bucket(BUCKET, true).map_err(objects)?;
-        let (access_key, secret_key) = (CREDENTIALS.0.to_owned(), CREDENTIALS.1.to_owned());
-        let credentials = s3::Credentials {
-            access_key,
-            secret_key,
-        };
-        let serve = s3::serve(s3_listener, store.clone(), credentials, is_true(&stopped));
-        tasks.push(tokio::spawn(async move {
-            if let Err(error) = serve.await {
-                tracing::error!(%error, "the embedded S3 stopped");
-            }
-        }));
+        let (store, notifications) = open_store(&folder)?;
+        tasks.push(serve_s3(s3_listener, &store, &stopped));
 
         let (failed, failure) = mpsc::channel(1);
         let (lambda, queue) = Lambda::new();
-        let processes = Processes::default();
-        let log = log::Log::open(&folder).map_err(|source| LocalError::Folder {
-            folder: folder.clone(),
-            source,
-        })?;
-        let function = sandbox::Function::new(&settings, endpoints, processes.clone(), log);
+        let instances = Instances::default();
+        let log =
+            log::Log::open(&folder).map_err(|source| LocalError::Folder { folder, source })?;
+        let function = instance::Function::new(&settings, endpoints, instances.clone(), log);
         let function = Arc::new(function);
         for _ in 0..settings.concurrency {
-            let sandbox = sandbox::run(
+            tasks.push(tokio::spawn(instance::run(
                 Arc::clone(&function),
                 queue.clone(),
                 failed.clone(),
                 stopped.clone(),
-            );
-            tasks.push(tokio::spawn(sandbox));
+            )));
         }
-        tasks.push(tokio::spawn(lambda::serve(
-            lambda_listener,
-            lambda.clone(),
-            is_true(&stopped),
-        )));
+        let invoke_api = lambda::serve(lambda_listener, lambda.clone(), is_true(&stopped));
+        tasks.push(tokio::spawn(invoke_api));
 
         let (delivered, deliveries) = mpsc::unbounded_channel();
-        let asynchronous = lambda.clone();
-        let end = is_true(&stopped);
+        let delivery = Notifier {
+            lambda: lambda.clone(),
+            store,
+            delivered,
+        };
+        let until = is_true(&stopped);
         tasks.push(tokio::spawn(async move {
-            tokio::pin!(end);
-            // The channel never closes by itself: the store that each delivery needs holds its sender.
-            while let Some(s3::Notification { id, event }) = tokio::select! {
-                notification = notifications.recv() => notification,
-                () = &mut end => None,
-            } {
-                if !settings.notify {
-                    continue;
-                }
-                let (lambda, store, delivered) =
-                    (asynchronous.clone(), store.clone(), delivered.clone());
-                tokio::spawn(async move {
-                    let Some(answer) = lambda.invoke_asynchronously(event.to_string().into()).await
-                    else {
-                        return; // stopped: the event stays for the next run
-                    };
-                    if let Err(error) = store.delivered(id) {
-                        tracing::error!(
-                            error = chain(&error),
-                            "a delivered event cannot be forgotten: the next run in this folder delivers it again"
-                        );
-                    }
-                    // Nobody listens any more where the process is about to end.
-                    let _ = delivered.send(Delivery { event, answer });
-                });
+            match settings.notify {
+                true => delivery.run(notifications, until).await,
+                // The events are discarded, so that the channel does not fill up.
+                false => discard(notifications, until).await,
             }
         }));
-        Ok((
-            Self {
-                endpoints,
-                lambda,
-                processes,
-                stop,
-                tasks,
-            },
-            Events {
-                deliveries,
-                failure,
-            },
-        ))
+        let local = Self {
+            endpoints,
+            lambda,
+            instances,
+            stop,
+            tasks,
+        };
+        let events = Events {
+            deliveries,
+            failure,
+        };
+        Ok((local, events))
     }
 
-    /// Where the services listen.
+    /// Addresses of the services.
     pub fn endpoints(&self) -> Endpoints {
         self.endpoints
     }
 
-    /// The function's processes.
-    pub fn processes(&self) -> Processes {
-        self.processes.clone()
+    /// The function instances.
+    pub fn instances(&self) -> Instances {
+        self.instances.clone()
     }
 
     /// SDK clients of the embedded S3 and DynamoDB.
@@ -317,7 +269,7 @@ impl Local {
         clients(self.endpoints)
     }
 
-    /// Ends the function's processes, then the services.
+    /// Stops the function instances, then the services.
     pub async fn stop(self) {
         self.lambda.close();
         let _ = self.stop.send(true);
@@ -331,7 +283,101 @@ impl Local {
     }
 }
 
-/// Three listeners on loopback.
+/// Opens the object store in `folder`, with the bucket.
+fn open_store(
+    folder: &Path,
+) -> Result<(s3::Store, mpsc::UnboundedReceiver<s3::Notification>), LocalError> {
+    let failed = |source| LocalError::Objects {
+        folder: folder.to_owned(),
+        source,
+    };
+    let configuration = s3::Configuration {
+        region: REGION.to_owned(),
+        notifying_bucket: BUCKET.to_owned(),
+    };
+    let (store, notifications) = s3::Store::open(folder, configuration).map_err(failed)?;
+    store.create_bucket(BUCKET, true).map_err(failed)?;
+    Ok((store, notifications))
+}
+
+fn serve_s3(
+    listener: TcpListener,
+    store: &s3::Store,
+    stopped: &watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let credentials = s3::Credentials {
+        access_key: CREDENTIALS.0.to_owned(),
+        secret_key: CREDENTIALS.1.to_owned(),
+    };
+    let serve = s3::serve(listener, store.clone(), credentials, is_true(stopped));
+    tokio::spawn(async move {
+        if let Err(error) = serve.await {
+            tracing::error!(%error, "the embedded S3 stopped");
+        }
+    })
+}
+
+/// Delivers the events of the bucket to the function.
+struct Notifier {
+    lambda: Lambda,
+    store: s3::Store,
+    delivered: mpsc::UnboundedSender<Delivery>,
+}
+
+impl Notifier {
+    async fn run(
+        self,
+        mut notifications: mpsc::UnboundedReceiver<s3::Notification>,
+        until: impl Future<Output = ()>,
+    ) {
+        let this = Arc::new(self);
+        tokio::pin!(until);
+        // The channel does not close by itself: each delivery needs the store, which owns the sender.
+        while let Some(notification) = tokio::select! {
+            notification = notifications.recv() => notification,
+            () = &mut until => None,
+        } {
+            tokio::spawn(Arc::clone(&this).deliver(notification));
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, notification: s3::Notification) {
+        let s3::Notification { id, event } = notification;
+        let payload = event.to_string().into();
+        let Some(answer) = self.lambda.invoke_asynchronously(payload).await else {
+            return; // Lambda stopped: the next run delivers the event
+        };
+        if let Err(error) = self.store.delivered(id) {
+            tracing::error!(
+                error = chain(&error),
+                "a delivered event cannot be removed from the store: the next run in this folder delivers it again"
+            );
+        }
+        // The receiver is dropped when the process is about to end.
+        let _ = self.delivered.send(Delivery { event, answer });
+    }
+}
+
+async fn discard(
+    mut notifications: mpsc::UnboundedReceiver<s3::Notification>,
+    until: impl Future<Output = ()>,
+) {
+    let all = async { while notifications.recv().await.is_some() {} };
+    tokio::select! {
+        () = all => {}
+        () = until => {}
+    }
+}
+
+/// Names of the tables in the embedded DynamoDB.
+pub fn tables() -> Tables {
+    Tables {
+        predictions: "predictions".to_owned(),
+        ledger: "ledger".to_owned(),
+    }
+}
+
+/// Listeners for S3, DynamoDB and Lambda on loopback.
 async fn listeners(port: u16) -> Result<[TcpListener; 3], LocalError> {
     let bind = async |offset: u16| {
         let port = match port {
@@ -369,12 +415,12 @@ fn clients(endpoints: Endpoints) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Clien
     )
 }
 
-/// `http://` and the address.
+/// The URL of a service.
 pub fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
-/// Ends when `flag` becomes true or its sender is gone.
+/// Waits until `flag` is true or its sender is dropped.
 fn is_true(flag: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
     let mut flag = flag.clone();
     async move {
@@ -382,11 +428,11 @@ fn is_true(flag: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 's
     }
 }
 
-/// Makes `folder` where it is missing.
+/// Creates `folder` if it is missing.
 ///
 /// # Errors
 ///
-/// Where it cannot be made.
+/// If it cannot be created.
 pub fn make_folder(folder: &Path) -> Result<(), LocalError> {
     std::fs::create_dir_all(folder).map_err(|source| LocalError::Folder {
         folder: folder.into(),

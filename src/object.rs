@@ -1,4 +1,4 @@
-//! What was uploaded: one version of one object.
+//! Object versions: what was uploaded, and the id under which it is counted.
 
 use std::fmt;
 
@@ -13,8 +13,9 @@ const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// Namespace of [`ObjectVersion::id`]: UUIDv5 of the DNS name `ledger.moth-classifier.invalid`.
-/// Never change it: every id in every ledger hangs on it.
+/// Namespace of every [`ObjectId`]: UUIDv5 of the DNS name `ledger.moth-classifier.invalid`.
+///
+/// Never change it: each id in each ledger depends on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0xa74b_5f26_8652_5b4e_b5ca_95e9_abae_23e7);
 
 /// A version id as S3 gives it; never empty.
@@ -22,7 +23,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0xa74b_5f26_8652_5b4e_b5ca_95e9_abae_23e
 pub struct VersionId(String);
 
 impl VersionId {
-    /// `None` where `id` is empty.
+    /// `None` if `id` is empty.
     pub fn new(id: impl Into<String>) -> Option<Self> {
         let id = id.into();
         (!id.is_empty()).then_some(Self(id))
@@ -33,75 +34,122 @@ impl VersionId {
         &self.0
     }
 
-    /// Whether this is the `null` version, which a later write to the same key replaces in place:
-    /// it names a slot, not a content.
+    /// Whether this is the `null` version. A later write to the same key replaces it in place, so it
+    /// does not identify one content.
     pub fn is_null(&self) -> bool {
         self.0 == "null"
     }
 }
 
-/// One version of one object: what an event points at and what a read fetches.
+/// One version of one object: what an event names and what a read fetches.
 ///
-/// Displayed as `s3://bucket/key?versionId=…` with control characters escaped, so that a key can
-/// neither break a log line nor move a terminal's cursor.
+/// Its `Display` form is `s3://bucket/key?versionId=…` with control characters escaped, so that a key
+/// can neither break a log line nor move a terminal's cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectVersion {
     /// Bucket name.
     pub bucket: String,
     /// Object key, decoded.
     pub key: String,
-    /// `None` in a bucket that never had versioning: a read returns whatever is there.
+    /// `None` in a bucket that never had versioning: a read returns the current content.
     pub version: Option<VersionId>,
 }
 
-/// What tells one content of a slot without a version id from the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// What the response to a read said it returned.
-    Read {
-        /// Entity tag, as S3 spells it.
-        etag: &'a str,
-        /// Last-Modified in seconds since 1970.
-        last_modified: i64,
-    },
-    /// Nothing could be read; the sequencer of the event stands for the content it announced.
-    Announced {
-        /// `sequencer` of the event, or an empty string.
-        sequencer: &'a str,
-    },
+/// Partition key of a photo in the ledger, and the UUID in its record: one object version has one id.
+///
+/// A UUIDv5 over bucket, key and content. The content is the version id. In a bucket without versions
+/// it is what a read returned, by ETag and Last-Modified, or the event's `sequencer` if the object
+/// cannot be read. The id does not depend on class, model or day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(Uuid);
+
+impl ObjectId {
+    /// Id of the content that a read of `object` returned. A version id identifies the content by
+    /// itself; `etag` and `last_modified` (in seconds since 1970) do so where there is none.
+    pub fn of_read(object: &ObjectVersion, etag: &str, last_modified: i64) -> Self {
+        match object.immutable_version() {
+            Some(version) => Self::of_version(object, version),
+            None => Self::new(object, &format!("read\n{etag}\n{last_modified}")),
+        }
+    }
+
+    fn of_version(object: &ObjectVersion, version: &VersionId) -> Self {
+        Self::new(object, &format!("version\n{}", version.as_str()))
+    }
+
+    fn new(object: &ObjectVersion, content: &str) -> Self {
+        // Only a key can contain a line feed, and the key comes last: the name is unambiguous.
+        let name = format!("{}\n{content}\n{}", object.bucket, object.key);
+        Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an event alone says about the [`ObjectId`], before S3 is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnnouncedId {
+    /// The event names an immutable version: this is its id.
+    Version(ObjectId),
+    /// The event names no immutable version, so the id is that of what a read returns. If nothing can
+    /// be read, this id stands for the content that the event announced.
+    Unread(ObjectId),
+}
+
+impl AnnouncedId {
+    /// The id, if the event names an immutable version.
+    pub fn version(self) -> Option<ObjectId> {
+        match self {
+            Self::Version(id) => Some(id),
+            Self::Unread(_) => None,
+        }
+    }
+
+    /// The id under which an object that cannot be read is rejected.
+    pub fn unread(self) -> ObjectId {
+        match self {
+            Self::Version(id) | Self::Unread(id) => id,
+        }
+    }
+}
+
+/// An object version that an event reports as created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectCreated {
+    /// The object version.
+    pub object: ObjectVersion,
+    /// Region of the bucket.
+    pub region: String,
+    /// What the event says about the id.
+    pub id: AnnouncedId,
+}
+
+impl ObjectCreated {
+    /// `sequencer` orders the events of one key; not every source sends it.
+    pub fn new(object: ObjectVersion, region: String, sequencer: Option<&str>) -> Self {
+        let id = match object.immutable_version() {
+            Some(version) => AnnouncedId::Version(ObjectId::of_version(&object, version)),
+            None => {
+                let content = format!("announced\n{}", sequencer.unwrap_or(""));
+                AnnouncedId::Unread(ObjectId::new(&object, &content))
+            }
+        };
+        Self { object, region, id }
+    }
 }
 
 impl ObjectVersion {
-    /// The id under which this version is counted or rejected, once.
-    ///
-    /// UUIDv5 over bucket, key and version id, or over bucket, key and `content` where there is no
-    /// version id that names one content for good. It does not depend on class, model or day.
-    pub fn id(&self, content: Content<'_>) -> Uuid {
-        let content = match (&self.version, content) {
-            (Some(version), _) if !version.is_null() => format!("version\n{}", version.as_str()),
-            (
-                _,
-                Content::Read {
-                    etag,
-                    last_modified,
-                },
-            ) => format!("read\n{etag}\n{last_modified}"),
-            (_, Content::Announced { sequencer }) => format!("announced\n{sequencer}"),
-        };
-        // Only a key can hold a line feed, and it comes last: no two objects make the same name.
-        let name = format!("{}\n{content}\n{}", self.bucket, self.key);
-        Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    /// The version id, if it identifies one content for good.
+    fn immutable_version(&self) -> Option<&VersionId> {
+        self.version.as_ref().filter(|version| !version.is_null())
     }
 
-    /// Whether the event alone tells the [id](Self::id), before anything was read.
-    pub fn is_identified(&self) -> bool {
-        self.version
-            .as_ref()
-            .is_some_and(|version| !version.is_null())
-    }
-
-    /// This object, with the version that a read returned where the event named none: then a later
-    /// event that names it means the same.
+    /// This object with the version that a read returned, if the event named none: a later event that
+    /// names the version then means the same object version.
     pub fn as_read(&self, version: Option<&VersionId>) -> Self {
         let read = version.filter(|version| self.version.is_none() && !version.is_null());
         Self {
@@ -110,8 +158,8 @@ impl ObjectVersion {
         }
     }
 
-    /// Whether this is a folder marker and no photo: an object of 0 `bytes` whose key ends in `/`, as the
-    /// S3 console's "Create folder" and s3fs make it.
+    /// Whether this is a folder marker and not a photo: an object of 0 `bytes` whose key ends in `/`.
+    /// The S3 console's "Create folder" and s3fs make such objects.
     pub fn is_folder_marker(&self, bytes: u64) -> bool {
         bytes == 0 && self.key.ends_with('/')
     }
@@ -147,10 +195,10 @@ impl fmt::Display for ObjectVersion {
     }
 }
 
-/// Displays text with its control characters escaped.
+/// Text whose `Display` form escapes control characters.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(
-    /// The text as it came.
+    /// The raw text.
     pub &'a str,
 );
 
@@ -158,7 +206,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         for c in self.0.chars() {
-            // U+202A–202E and U+2066–2069 reorder what a terminal shows.
+            // U+202A–202E and U+2066–2069 reorder the text of a terminal line.
             if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
                 write!(f, "{}", c.escape_unicode())?;
             } else {
@@ -167,17 +215,6 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// An object version that an event says was created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectCreated {
-    /// What was created.
-    pub object: ObjectVersion,
-    /// Region of the bucket.
-    pub region: String,
-    /// Orders the events of one key, where the event tells it.
-    pub sequencer: Option<String>,
 }
 
 #[cfg(test)]
@@ -192,10 +229,9 @@ mod tests {
         }
     }
 
-    const READ: Content<'_> = Content::Read {
-        etag: "\"e\"",
-        last_modified: 7,
-    };
+    fn created(version: Option<&str>, sequencer: Option<&str>) -> ObjectCreated {
+        ObjectCreated::new(object("a.jpg", version), "r".into(), sequencer)
+    }
 
     #[test]
     fn namespace_is_derived_as_documented() {
@@ -204,31 +240,49 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_one_object_whatever_was_read() {
-        let id = |content| object("a.jpg", Some("v1")).id(content);
-        assert_eq!(id(READ), id(Content::Announced { sequencer: "0" }));
-        assert_ne!(id(READ), object("a.jpg", Some("v2")).id(READ));
-        assert_ne!(id(READ), object("b.jpg", Some("v1")).id(READ));
+    fn ids_are_those_of_every_ledger_so_far() {
+        let read = ObjectId::of_read(&object("a.jpg", None), "\"e\"", 7);
+        assert_eq!(read.to_string(), "b7b75409-0922-52ff-b62a-e9706b6553fb");
+        let version = created(Some("v1"), None).id.unread();
+        assert_eq!(version.to_string(), "bbdc1ad1-e625-52eb-800e-bd64420dc9e3");
+        let announced = created(None, Some("0A")).id.unread();
+        assert_eq!(
+            announced.to_string(),
+            "688644f7-a21f-560d-9d1e-2c5aa9d83c94"
+        );
+        assert_eq!(
+            created(None, None).id.unread().to_string(),
+            "e15f9f03-8c2c-5c8c-850b-522bff95dc1b"
+        );
+    }
+
+    #[test]
+    fn a_version_has_one_id_whatever_was_read() {
+        let id = |key, version| ObjectId::of_read(&object(key, Some(version)), "\"e\"", 7);
+        let v1 = id("a.jpg", "v1");
+        assert_eq!(created(Some("v1"), Some("0")).id, AnnouncedId::Version(v1));
+        assert_eq!(
+            v1,
+            ObjectId::of_read(&object("a.jpg", Some("v1")), "\"f\"", 8)
+        );
+        assert_ne!(v1, id("a.jpg", "v2"));
+        assert_ne!(v1, id("b.jpg", "v1"));
     }
 
     #[test]
     fn without_a_version_the_content_is_the_identity() {
         for version in [None, Some("null")] {
-            let id = |content| object("a.jpg", version).id(content);
-            assert_ne!(
-                id(READ),
-                id(Content::Read {
-                    etag: "\"e\"",
-                    last_modified: 8
-                })
-            );
-            assert_ne!(id(READ), id(Content::Announced { sequencer: "0" }));
-            assert!(!object("a.jpg", version).is_identified());
+            let read = |seconds| ObjectId::of_read(&object("a.jpg", version), "\"e\"", seconds);
+            assert_ne!(read(7), read(8));
+            let announced = created(version, Some("0")).id;
+            assert_eq!(announced.version(), None);
+            assert_ne!(announced.unread(), read(7));
+            assert_ne!(announced, created(version, Some("1")).id);
         }
     }
 
     #[test]
-    fn a_version_that_was_read_is_the_one_events_name() {
+    fn an_event_without_a_version_gets_the_version_that_was_read() {
         let (null, v1) = (VersionId::new("null"), VersionId::new("v1"));
         let (event, named) = (object("a.jpg", None), object("a.jpg", Some("v1")));
         assert_eq!(event.as_read(v1.as_ref()), named);
@@ -250,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn display_escapes_what_could_move_a_terminal() {
+    fn display_escapes_terminal_control_characters() {
         assert_eq!(
             object("a\u{1b}[2J\n\u{202e}é", None).to_string(),
             "s3://moths/a\\u{1b}[2J\\u{a}\\u{202e}é"

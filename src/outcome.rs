@@ -1,140 +1,109 @@
-//! What became of one object, for the ledger, the log and the caller.
+//! What became of one photo.
+
+use std::{sync::Arc, time::Duration};
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
 
-use crate::{error::Rejection, ledger::Entry, object::ObjectVersion, prediction::Prediction};
+use crate::{
+    error::Error,
+    ledger::Entry,
+    model::Label,
+    object::{ObjectCreated, ObjectVersion},
+    photo::Rejection,
+};
 
-/// How an object ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// How the work on one object version ended.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Classified and counted, now.
-    Recorded,
-    /// Refused for good, now.
-    Rejected,
-    /// Recorded or rejected before.
-    Duplicate,
+    /// Classified and counted by this invocation.
+    Recorded {
+        /// The class in which it counts.
+        class: Label,
+        /// Probability of that class.
+        probability: f32,
+        /// The day on which it counts.
+        date: NaiveDate,
+        /// Its ordinal in that class on that day, from 1.
+        count: u64,
+    },
+    /// Refused for good by this invocation.
+    Rejected {
+        /// Why.
+        rejection: Rejection,
+        /// The day on which it was created, if it could be read.
+        date: Option<NaiveDate>,
+    },
+    /// In an archive tier. It is reported as rejected, but the ledger does not record it: once restored,
+    /// the photo may come again.
+    Archived,
+    /// In the ledger already.
+    Duplicate(Entry),
     /// A folder marker: no photo, so it is neither recorded nor rejected.
     Folder,
-    /// No outcome yet. The function never answers this: it fails, and Lambda sends the event again.
-    /// `local` shows it of an object that it gave up on.
-    Failed,
 }
 
 impl Outcome {
-    /// The word that logs and reports use.
-    pub fn as_str(self) -> &'static str {
+    /// Outcome of a repeat of this photo in the same invocation.
+    pub fn of_repeat(&self) -> Self {
         match self {
-            Outcome::Recorded => "recorded",
-            Outcome::Rejected => "rejected",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Folder => "folder",
-            Outcome::Failed => "failed",
+            Self::Recorded {
+                class, date, count, ..
+            } => Self::Duplicate(Entry::Counted {
+                class: class.clone(),
+                date: *date,
+                count: *count,
+            }),
+            Self::Rejected { rejection, .. } => Self::Duplicate(Entry::Rejected {
+                reason: rejection.to_string(),
+            }),
+            Self::Archived => Self::Duplicate(Entry::Rejected {
+                reason: ARCHIVED.to_owned(),
+            }),
+            Self::Duplicate(_) | Self::Folder => self.clone(),
         }
     }
 }
 
-/// One object's outcome, as the function answers it, in the order of the event, and as
-/// `local --json` prints it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Object key, decoded.
-    pub key: String,
-    /// Version id, where the bucket has versions.
-    pub version_id: Option<String>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Class it counts in.
-    pub class_name: Option<String>,
-    /// Probability of that class; the ledger does not keep it, so a duplicate has none.
-    pub probability: Option<f32>,
-    /// Its ordinal in that class on that day, from 1.
-    pub count: Option<u64>,
-    /// The day it counts on, `YYYY-MM-DD`.
-    pub date: Option<String>,
-    /// Why it was rejected.
-    pub reason: Option<String>,
+/// Why an archived object version is not classified.
+pub const ARCHIVED: &str = "the object version is archived: restore it and send its event again";
+
+/// One photo of an event after the pipeline has run: its outcome, or why it has none yet.
+#[derive(Debug, Clone)]
+pub struct Processed {
+    /// The object as its event names it.
+    pub created: ObjectCreated,
+    /// The object version that was read, or the event's if nothing was read.
+    pub object: ObjectVersion,
+    /// The outcome. Photos that failed together share the error.
+    pub result: Result<Outcome, Arc<Error>>,
+    /// Durations of the stages.
+    pub timings: Timings,
 }
 
-impl Report {
-    fn new(object: &ObjectVersion, outcome: Outcome) -> Self {
+/// Durations of the stages of one photo; `None` for a stage that was not reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Reading the object.
+    pub fetch: Option<Duration>,
+    /// Decoding, resizing and normalizing.
+    pub decode: Option<Duration>,
+    /// Running the model.
+    pub inference: Option<Duration>,
+    /// The transaction that counted it, with its retries.
+    pub commit: Option<Duration>,
+}
+
+impl Processed {
+    /// `step` lost the result of the object `created`. See [`Error::NoResult`].
+    pub(crate) fn lost(step: &'static str, created: &ObjectCreated) -> Self {
         Self {
-            key: object.key.clone(),
-            version_id: object
-                .version
-                .as_ref()
-                .map(|version| version.as_str().to_owned()),
-            outcome,
-            class_name: None,
-            probability: None,
-            count: None,
-            date: None,
-            reason: None,
-        }
-    }
-
-    /// `prediction` was counted as number `count`.
-    pub fn recorded(prediction: &Prediction, count: u64) -> Self {
-        Self {
-            class_name: Some(prediction.class().to_string()),
-            probability: Some(prediction.probability()),
-            count: Some(count),
-            date: Some(prediction.date().to_string()),
-            ..Self::new(&prediction.created.object, Outcome::Recorded)
-        }
-    }
-
-    /// `object`, created on `day`, was refused.
-    pub fn rejected(object: &ObjectVersion, day: Option<NaiveDate>, rejection: &Rejection) -> Self {
-        Self {
-            date: day.map(|day| day.to_string()),
-            reason: Some(rejection.to_string()),
-            ..Self::new(object, Outcome::Rejected)
-        }
-    }
-
-    /// `object` had `entry` in the ledger.
-    pub fn duplicate(object: &ObjectVersion, entry: Entry) -> Self {
-        let report = Self::new(object, Outcome::Duplicate);
-        match entry {
-            Entry::Counted { class, date, count } => Self {
-                class_name: Some(class),
-                date: Some(date),
-                count: Some(count),
-                ..report
-            },
-            Entry::Rejected { reason } => Self {
-                reason: Some(reason),
-                ..report
-            },
-        }
-    }
-
-    /// `object` is a folder marker.
-    pub fn folder(object: &ObjectVersion) -> Self {
-        Self::new(object, Outcome::Folder)
-    }
-
-    /// Report of a repeat of this object in the same invocation.
-    pub fn again(&self) -> Self {
-        let outcome = match self.outcome {
-            Outcome::Folder => Outcome::Folder,
-            _ => Outcome::Duplicate,
-        };
-        Self {
-            outcome,
-            probability: None,
-            ..self.clone()
-        }
-    }
-
-    /// `object` was given up on.
-    pub fn failed(object: &ObjectVersion, reason: String) -> Self {
-        Self {
-            reason: Some(reason),
-            ..Self::new(object, Outcome::Failed)
+            created: created.clone(),
+            object: created.object.clone(),
+            result: Err(Arc::new(Error::NoResult {
+                step,
+                photo: created.object.to_string(),
+            })),
+            timings: Timings::default(),
         }
     }
 }

@@ -1,11 +1,16 @@
-//! The way of the objects of one event: look up → fetch → decode → classify → commit.
+//! The data path of one event: look up → fetch → decode → classify → commit.
 //!
-//! Known objects are skipped. Of the others some are fetched and classified at a time: downloads run
-//! ahead while the CPUs there are decode and classify. What was predicted is committed by day and
-//! class, in one transaction each.
+//! 1. Photos that the ledger knows are skipped. An event in a bucket without versions does not tell the
+//!    id, so its photos are looked up after the fetch.
+//! 2. The other photos are fetched and classified concurrently. Downloads run ahead of the CPUs.
+//! 3. The predictions are committed in groups of one day and class, one transaction for each group.
+//!
+//! One photo never affects another: each has a result of its own.
+
+mod results;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,330 +18,297 @@ use std::{
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, future::join_all, stream};
-use tokio::sync::Semaphore;
-use tracing::info;
-use uuid::Uuid;
+use tracing::{Instrument, info_span};
 
 use crate::{
-    bucket::Bucket,
-    error::{Error, Rejection},
+    aws::{Bucket, Deadline, Fetched},
+    classifier::{Classifier, Verdict},
+    error::Error,
     ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
-    metrics::{self, Metrics, Timings},
-    object::{Content, Escaped, ObjectCreated, ObjectVersion},
-    outcome::Report,
-    prediction::{Label, Prediction},
-    predictor::{Predicted, Predictor},
-    retry::Deadline,
+    model::Label,
+    object::{Escaped, ObjectCreated, ObjectId, ObjectVersion, VersionId},
+    outcome::{Outcome, Processed, Timings},
+    photo::Rejection,
+    prediction::Prediction,
 };
+use results::Results;
 
-/// Objects in hand beyond those that are on a CPU: enough that no CPU waits for a download of some
-/// tens of milliseconds. Each may hold MAX_IMAGE_BYTES.
-const AHEAD: usize = 3;
-
-/// Everything that stays the same from one event to the next.
+/// The parts of the function that stay the same from event to event.
 pub struct Pipeline {
     bucket: Bucket,
-    predictor: Arc<Predictor>,
+    classifier: Arc<Classifier>,
     ledger: Ledger,
-    metrics: Arc<Metrics>,
     time_zone: Tz,
-    /// A permit for each CPU: more pictures at once would take memory and gain nothing.
-    cpu: Arc<Semaphore>,
 }
 
-/// An object's outcome, or why it has none yet. Objects that failed together share the reason.
-pub type Ended = Result<Report, Arc<Error>>;
-
-/// How far an object came without a commit.
-enum Step {
-    /// It has its outcome.
-    Ended(Report),
-    /// It is to be counted.
-    Predicted(Box<Prediction>),
+/// Result of a run.
+pub struct Run {
+    /// One for each object of the event, in its order.
+    pub photos: Vec<Processed>,
+    /// Number of commit attempts that lost to another writer.
+    pub conflicts: u64,
 }
 
 impl Pipeline {
-    /// Reads objects from `bucket` and counts them in `ledger`, by the days of `time_zone`.
-    pub fn new(
-        bucket: Bucket,
-        predictor: Predictor,
-        ledger: Ledger,
-        metrics: Arc<Metrics>,
-        time_zone: Tz,
-    ) -> Self {
-        let cpu = Arc::new(Semaphore::new(predictor.cpus()));
+    /// Reads photos from `bucket` and counts them in `ledger`, by the days of `time_zone`.
+    pub fn new(bucket: Bucket, classifier: Classifier, ledger: Ledger, time_zone: Tz) -> Self {
         Self {
             bucket,
-            predictor: Arc::new(predictor),
+            classifier: Arc::new(classifier),
             ledger,
-            metrics,
             time_zone,
-            cpu,
         }
     }
 
-    /// Brings every object to its outcome and logs it. Gives what became of each, in order: one that
-    /// fails does not keep the others from theirs.
-    ///
-    /// An error is retryable; what is wrong with the object itself is an outcome.
-    pub async fn run(&self, objects: &[ObjectCreated], deadline: Deadline) -> Vec<Ended> {
-        let mut ended = Vec::with_capacity(objects.len());
-        for batch in objects.chunks(MAX_LOOKUP) {
-            ended.extend(self.run_batch(batch, deadline).await);
+    /// Processes every object of `created`, until `deadline`.
+    pub async fn run(&self, created: &[ObjectCreated], deadline: Deadline) -> Run {
+        let mut run = Run {
+            photos: Vec::with_capacity(created.len()),
+            conflicts: 0,
+        };
+        for batch in created.chunks(MAX_LOOKUP) {
+            let mut results = Results::new(batch);
+            run.conflicts += self.run_batch(batch, &mut results, deadline).await;
+            run.photos.extend(results.finish());
         }
-        ended
+        run
     }
 
-    /// As [`run`](Self::run), for [`MAX_LOOKUP`] objects at most.
-    async fn run_batch(&self, batch: &[ObjectCreated], deadline: Deadline) -> Vec<Ended> {
-        let mut results = Results::new(batch);
-        let mut known = self.known(batch, deadline).await;
-        let mut seen = HashSet::new();
-        let mut unknown = Vec::new();
-        for (index, created) in batch.iter().enumerate() {
-            let Some(id) = announced(created) else {
-                unknown.push(index);
-                continue;
-            };
-            match &mut known {
-                _ if !seen.insert(id) => results.repeats.push((index, id)),
-                Err(error) => results.end(index, Some(id), Err(Arc::clone(error))),
-                Ok(known) => match known.remove(&id) {
-                    Some(Ok(entry)) => {
-                        let report = Report::duplicate(&created.object, entry);
-                        self.log(&created.object.bucket, &report, &Timings::default());
-                        results.end(index, Some(id), Ok(report));
-                    }
-                    Some(Err(error)) => results.end(index, Some(id), Err(Arc::new(error))),
-                    None => unknown.push(index),
-                },
-            }
-        }
-
-        let cut = deadline.before_commit();
-        let mut steps = stream::iter(unknown)
-            .map(|index| async move { (index, self.examine(&batch[index], cut).await) })
-            .buffer_unordered(self.predictor.cpus() + AHEAD);
-        let mut groups: BTreeMap<(NaiveDate, Label), Vec<Member>> = BTreeMap::new();
-        let mut grouped = HashSet::new();
-        while let Some((index, (step, timings))) = steps.next().await {
-            let bucket = &batch[index].object.bucket;
-            match step {
-                Ok(Step::Predicted(prediction)) if !grouped.insert(prediction.id) => {
-                    results.repeats.push((index, prediction.id));
-                }
-                Ok(Step::Predicted(prediction)) => {
-                    let key = (prediction.date(), prediction.class().clone());
-                    let member = Member {
-                        index,
-                        prediction,
-                        timings,
-                    };
-                    groups.entry(key).or_default().push(member);
-                }
-                Ok(Step::Ended(report)) => {
-                    self.log(bucket, &report, &timings);
-                    results.end(index, announced(&batch[index]), Ok(report));
-                }
-                Err(error) => results.end(index, announced(&batch[index]), Err(Arc::new(error))),
-            }
-        }
-
-        let groups = groups
-            .into_values()
-            .map(|group| self.commit(group, deadline));
-        for (member, ended) in join_all(groups).await.into_iter().flatten() {
-            results.end(member.index, Some(member.prediction.id), ended);
-        }
-        results.in_order()
-    }
-
-    /// What the ledger has of those objects whose event tells their id.
-    async fn known(
+    /// Processes at most [`MAX_LOOKUP`] objects. Returns the number of conflicts.
+    async fn run_batch(
         &self,
         batch: &[ObjectCreated],
+        results: &mut Results<'_>,
         deadline: Deadline,
-    ) -> Result<HashMap<Uuid, Result<Entry, Error>>, Arc<Error>> {
-        let ids: HashSet<Uuid> = batch.iter().filter_map(announced).collect();
-        let ids = Vec::from_iter(ids);
-        self.ledger.lookup(&ids, deadline).await.map_err(Arc::new)
+    ) -> u64 {
+        let unknown = self.look_up(batch, results, deadline).await;
+        let until = deadline.before_commit();
+        let mut examined = stream::iter(unknown)
+            .map(|index| async move { (index, self.examine(&batch[index], until).await) })
+            .buffer_unordered(self.classifier.cpus().photos_in_progress());
+        let mut groups: BTreeMap<(NaiveDate, Label), Vec<Member>> = BTreeMap::new();
+        while let Some((index, (progress, step))) = examined.next().await {
+            match step {
+                Ok(Step::Ended(outcome)) => results.set(index, progress, Ok(outcome)),
+                Ok(Step::Predicted(prediction)) => {
+                    if results.claim(prediction.id, index) {
+                        let group = (prediction.date(), prediction.class().clone());
+                        groups.entry(group).or_default().push(Member {
+                            index,
+                            prediction,
+                            timings: progress.timings,
+                        });
+                    }
+                }
+                Err(error) => results.set(index, progress, Err(Arc::new(error))),
+            }
+        }
+
+        let commits = groups
+            .into_values()
+            .map(|members| self.commit(members, deadline));
+        let commits = join_all(commits).await;
+        let mut conflicts = 0;
+        for (members, lost) in commits {
+            conflicts += lost;
+            for (index, progress, result) in members {
+                results.set(index, progress, result);
+            }
+        }
+        conflicts
     }
 
-    /// Fetches and classifies one object, until `deadline`.
+    /// Sets the results of the photos that the ledger knows, and returns the positions of the others.
+    async fn look_up(
+        &self,
+        batch: &[ObjectCreated],
+        results: &mut Results<'_>,
+        deadline: Deadline,
+    ) -> Vec<usize> {
+        let mut unknown = Vec::new();
+        let mut identified = Vec::new();
+        for (index, created) in batch.iter().enumerate() {
+            match created.id.version() {
+                None => unknown.push(index),
+                Some(id) if results.claim(id, index) => identified.push((index, id)),
+                Some(_) => {} // a repeat
+            }
+        }
+        let ids: Vec<ObjectId> = identified.iter().map(|&(_, id)| id).collect();
+        let mut known = match self.ledger.lookup(&ids, deadline).await {
+            Ok(known) => known,
+            Err(error) => {
+                let error = Arc::new(error);
+                for (index, _) in identified {
+                    let progress = Progress::new(&batch[index]);
+                    results.set(index, progress, Err(Arc::clone(&error)));
+                }
+                return unknown;
+            }
+        };
+        for (index, id) in identified {
+            match known.remove(&id) {
+                Some(entry) => {
+                    let outcome = entry.map(Outcome::Duplicate).map_err(Arc::new);
+                    results.set(index, Progress::new(&batch[index]), outcome);
+                }
+                None => unknown.push(index),
+            }
+        }
+        unknown.sort_unstable();
+        unknown
+    }
+
+    /// Fetches and classifies one photo, until `deadline`.
     async fn examine(
         &self,
         created: &ObjectCreated,
         deadline: Deadline,
-    ) -> (Result<Step, Error>, Timings) {
-        let mut timings = Timings::default();
-        let step = self.step(created, deadline, &mut timings);
-        let step = deadline.bound("classify the picture", step).await;
-        (step.and_then(|step| step), timings)
+    ) -> (Progress, Result<Step, Error>) {
+        let span = info_span!(
+            "photo",
+            key = %Escaped(&created.object.key),
+            version = created.object.version.as_ref().map(VersionId::as_str),
+        );
+        let mut progress = Progress::new(created);
+        let step = self.step(created, deadline, &mut progress).instrument(span);
+        let step = match deadline.bound("classify the photo", step).await {
+            Ok(step) => step,
+            Err(expired) => Err(expired),
+        };
+        (progress, step)
     }
 
     async fn step(
         &self,
         created: &ObjectCreated,
         deadline: Deadline,
-        timings: &mut Timings,
+        progress: &mut Progress,
     ) -> Result<Step, Error> {
-        let object = &created.object;
         let started = Instant::now();
-        let fetched = match self.bucket.fetch(object, deadline).await {
-            Ok(fetched) => fetched,
-            // Not for good: once it is restored it may come again.
-            Err(Error::Rejected(rejection @ Rejection::Archived)) => {
-                self.metrics.rejected(rejection.kind());
-                return Ok(Step::Ended(Report::rejected(object, None, &rejection)));
+        let fetched = self.bucket.fetch(&created.object, deadline).await?;
+        progress.timings.fetch = Some(started.elapsed());
+        let (read, photo) = match fetched {
+            Fetched::Object(read, bytes) if read.object.is_folder_marker(bytes.len() as u64) => {
+                progress.object = read.object;
+                return Ok(Step::Ended(Outcome::Folder));
             }
-            Err(Error::Rejected(rejection)) => {
-                let sequencer = created.sequencer.as_deref().unwrap_or_default();
-                let id = object.id(Content::Announced { sequencer });
-                return self.reject(object, id, None, &rejection, deadline).await;
+            Fetched::Object(read, bytes) => (read, Ok(bytes)),
+            Fetched::TooLarge { read, bytes, limit } => {
+                (read, Err(Rejection::TooManyBytes { bytes, limit }))
             }
-            Err(error) => return Err(error),
+            Fetched::Archived => return Ok(Step::Ended(Outcome::Archived)),
+            Fetched::Gone => {
+                let id = created.id.unread();
+                let rejected = self.reject(&created.object, id, None, Rejection::Gone, deadline);
+                return Ok(Step::Ended(rejected.await?));
+            }
         };
-        timings.fetch = Some(started.elapsed());
-        let object = object.as_read(fetched.version.as_ref());
-        if let Ok(bytes) = &fetched.body
-            && object.is_folder_marker(bytes.len() as u64)
+        progress.object = read.object.clone();
+        if created.id.version().is_none()
+            && let Some(entry) = self.known(read.id, deadline).await?
         {
-            return Ok(Step::Ended(Report::folder(&object)));
-        }
-        let id = object.id(fetched.content());
-        if announced(created).is_none()
-            && let Some(entry) = self.ledger.lookup(&[id], deadline).await?.remove(&id)
-        {
-            return Ok(Step::Ended(Report::duplicate(&object, entry?)));
+            return Ok(Step::Ended(Outcome::Duplicate(entry)));
         }
 
-        let captured = fetched.last_modified.with_timezone(&self.time_zone);
-        let predicted = match self.predict(fetched.body).await {
-            Ok(predicted) => predicted,
-            Err(Error::Rejected(rejection)) => {
-                let day = Some(captured.date_naive());
-                return self.reject(&object, id, day, &rejection, deadline).await;
-            }
-            Err(error) => return Err(error),
+        let captured = read.last_modified.with_timezone(&self.time_zone);
+        let verdict = match photo {
+            Ok(bytes) => self.classifier.classify_in_turn(bytes).await?,
+            Err(rejection) => Verdict::Rejected(rejection),
         };
-        timings.decode = Some(predicted.decode);
-        timings.inference = Some(predicted.inference);
+        let classified = match verdict {
+            Verdict::Classified(classified) => classified,
+            Verdict::Rejected(rejection) => {
+                let day = Some(captured.date_naive());
+                let rejected = self.reject(&read.object, read.id, day, rejection, deadline);
+                return Ok(Step::Ended(rejected.await?));
+            }
+        };
+        progress.timings.decode = Some(classified.decode);
+        progress.timings.inference = Some(classified.inference);
+        let manifest = self.classifier.model().manifest();
         Ok(Step::Predicted(Box::new(Prediction {
             created: ObjectCreated {
-                object,
+                object: read.object,
                 ..created.clone()
             },
-            id,
-            probabilities: predicted.probabilities,
-            model_version: self.predictor.manifest().model_version().to_owned(),
+            id: read.id,
+            probabilities: classified.probabilities,
+            model_version: manifest.model_version().to_owned(),
             captured,
             predicted_at: Utc::now(),
         })))
     }
 
-    async fn predict(&self, body: Result<Vec<u8>, Rejection>) -> Result<Predicted, Error> {
-        let bytes = body?;
-        // The semaphore is never closed.
-        let permit = Arc::clone(&self.cpu).acquire_owned().await.ok();
-        let predictor = Arc::clone(&self.predictor);
-        let compute = move || {
-            // Kept to the end of the work, even where nobody waits for it any more.
-            let _permit = permit;
-            predictor.predict(&bytes)
-        };
-        tokio::task::spawn_blocking(compute)
-            .await
-            .map_err(Error::Aborted)?
+    async fn known(&self, id: ObjectId, deadline: Deadline) -> Result<Option<Entry>, Error> {
+        let mut known = self.ledger.lookup(&[id], deadline).await?;
+        known.remove(&id).transpose()
     }
 
     async fn reject(
         &self,
         object: &ObjectVersion,
-        id: Uuid,
-        day: Option<NaiveDate>,
-        rejection: &Rejection,
+        id: ObjectId,
+        date: Option<NaiveDate>,
+        rejection: Rejection,
         deadline: Deadline,
-    ) -> Result<Step, Error> {
+    ) -> Result<Outcome, Error> {
         let written = self
             .ledger
-            .reject(object, id, day, rejection, deadline)
+            .reject(object, id, date, &rejection, deadline)
             .await?;
-        Ok(Step::Ended(match written {
-            Written::Now(()) => {
-                self.metrics.rejected(rejection.kind());
-                Report::rejected(object, day, rejection)
-            }
-            Written::Before(entry) => Report::duplicate(object, entry),
-        }))
+        Ok(match written {
+            Written::Now(()) => Outcome::Rejected { rejection, date },
+            Written::Before(entry) => Outcome::Duplicate(entry),
+        })
     }
 
-    /// Commits the predictions of one day and class and logs them.
-    async fn commit(&self, group: Vec<Member>, deadline: Deadline) -> Vec<(Member, Ended)> {
-        let mut ended = Vec::with_capacity(group.len());
-        let mut written = Vec::with_capacity(group.len());
-        for chunk in group.chunks(MAX_GROUP) {
+    /// Commits the predictions of one day and class. Returns their results and the number of conflicts.
+    async fn commit(&self, members: Vec<Member>, deadline: Deadline) -> (Vec<Committed>, u64) {
+        let mut results = Vec::with_capacity(members.len());
+        let mut conflicts = 0;
+        // One transaction after the other: they would compete for the counter.
+        for group in groups_of(members, MAX_GROUP) {
             let started = Instant::now();
             let predictions: Vec<&Prediction> =
-                chunk.iter().map(|member| &*member.prediction).collect();
-            let committed = self.ledger.commit(&predictions, deadline).await;
-            self.metrics.conflicts(committed.conflicts);
+                group.iter().map(|member| &*member.prediction).collect();
+            let mut committed = self.ledger.commit(&predictions, deadline).await;
             let elapsed = started.elapsed();
-            written.extend(committed.ended.into_iter().map(|ended| (ended, elapsed)));
-        }
-        for (mut member, (written, elapsed)) in group.into_iter().zip(written) {
-            member.timings.commit = Some(elapsed);
-            let report = written.map(|written| match written {
-                Written::Now(count) => Report::recorded(&member.prediction, count),
-                Written::Before(entry) => {
-                    Report::duplicate(&member.prediction.created.object, entry)
-                }
-            });
-            if let Ok(report) = &report {
-                self.log(
-                    &member.prediction.created.object.bucket,
-                    report,
-                    &member.timings,
-                );
+            conflicts += committed.conflicts;
+            for member in group {
+                let result = committed.take(member.prediction.id);
+                results.push(member.committed(result, elapsed));
             }
-            ended.push((member, report));
         }
-        ended
-    }
-
-    /// One line for each image. JSON escapes no more of a key than it must, and a terminal obeys more.
-    fn log(&self, bucket: &str, report: &Report, timings: &Timings) {
-        let today = Utc::now().with_timezone(&self.time_zone).date_naive();
-        self.metrics.ended(report, timings, &today.to_string());
-        let ms = |duration: Option<Duration>| duration.map(metrics::ms);
-        info!(
-            outcome = report.outcome.as_str(),
-            bucket,
-            key = %Escaped(&report.key),
-            version = report.version_id,
-            class = report.class_name,
-            probability = report.probability,
-            date = report.date,
-            count = report.count,
-            reason = report.reason,
-            fetch_ms = ms(timings.fetch),
-            decode_ms = ms(timings.decode),
-            inference_ms = ms(timings.inference),
-            commit_ms = ms(timings.commit),
-            "image"
-        );
+        (results, conflicts)
     }
 }
 
-/// The id of an object, where the event alone tells it.
-fn announced(created: &ObjectCreated) -> Option<Uuid> {
-    let content = Content::Announced { sequencer: "" };
-    created
-        .object
-        .is_identified()
-        .then(|| created.object.id(content))
+/// How far a photo has come.
+struct Progress {
+    /// The object version: the event's, and after the fetch the one that was read.
+    object: ObjectVersion,
+    timings: Timings,
 }
 
-/// A prediction on its way to a commit.
+impl Progress {
+    fn new(created: &ObjectCreated) -> Self {
+        Self {
+            object: created.object.clone(),
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// Result of the work on a photo before the commit.
+enum Step {
+    /// It has its outcome.
+    Ended(Outcome),
+    /// It is to be counted.
+    Predicted(Box<Prediction>),
+}
+
+/// A prediction that waits for its commit.
 struct Member {
     /// Position in the batch.
     index: usize,
@@ -344,36 +316,39 @@ struct Member {
     timings: Timings,
 }
 
-/// What became of the objects of a batch.
-struct Results {
-    ended: Vec<Option<Ended>>,
-    by_id: HashMap<Uuid, Ended>,
-    /// Objects that the batch has more than once: position and id.
-    repeats: Vec<(usize, Uuid)>,
+/// Position in the batch, progress, and result of a committed prediction.
+type Committed = (usize, Progress, Result<Outcome, Arc<Error>>);
+
+impl Member {
+    fn committed(self, result: Result<Written<u64>, Arc<Error>>, elapsed: Duration) -> Committed {
+        let prediction = *self.prediction;
+        let outcome = result.map(|written| match written {
+            Written::Now(count) => Outcome::Recorded {
+                class: prediction.class().clone(),
+                probability: prediction.probability(),
+                date: prediction.date(),
+                count,
+            },
+            Written::Before(entry) => Outcome::Duplicate(entry),
+        });
+        let progress = Progress {
+            object: prediction.created.object,
+            timings: Timings {
+                commit: Some(elapsed),
+                ..self.timings
+            },
+        };
+        (self.index, progress, outcome)
+    }
 }
 
-impl Results {
-    fn new(batch: &[ObjectCreated]) -> Self {
-        Self {
-            ended: vec![None; batch.len()],
-            by_id: HashMap::new(),
-            repeats: Vec::new(),
-        }
+/// Splits `members` into groups of at most `size`.
+fn groups_of(mut members: Vec<Member>, size: usize) -> Vec<Vec<Member>> {
+    let mut groups = Vec::new();
+    while members.len() > size {
+        let rest = members.split_off(size);
+        groups.push(std::mem::replace(&mut members, rest));
     }
-
-    fn end(&mut self, index: usize, id: Option<Uuid>, ended: Ended) {
-        if let Some(id) = id {
-            self.by_id.insert(id, ended.clone());
-        }
-        self.ended[index] = Some(ended);
-    }
-
-    fn in_order(mut self) -> Vec<Ended> {
-        for (index, id) in self.repeats {
-            let first = self.by_id.get(&id).cloned();
-            self.ended[index] = first.map(|first| first.map(|report| report.again()));
-        }
-        // Each object of the batch ended or repeats one that did.
-        self.ended.into_iter().flatten().collect()
-    }
+    groups.push(members);
+    groups
 }

@@ -16,10 +16,9 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
 use crate::{
+    aws::stack::{self, Stack},
     error::{Source, chain},
-    outcome::Report,
-    response::{AnswerError, read_outcomes},
-    stack::{self, Stack},
+    respond::{AnswerError, Report, read_outcomes},
 };
 use message::{event_in, function_error, photos};
 
@@ -39,12 +38,12 @@ pub struct Redelivery {
     stack: Stack,
 }
 
-/// What became of one message.
+/// Result of one message.
 #[derive(Debug)]
 pub struct Redelivered {
-    /// Its id.
+    /// Message id.
     pub message_id: String,
-    /// The outcomes of its photos, none if it asks for nothing: it is deleted. Or why it is kept.
+    /// The outcomes of its photos, if the message is deleted; none if it names no photo. Or why it is kept.
     pub result: Result<Vec<Report>, Kept>,
 }
 
@@ -59,31 +58,34 @@ pub enum Kept {
     /// The function failed again.
     #[error("the function failed: {0}")]
     Function(String),
+    /// Lambda returned no payload.
+    #[error("Lambda returned no answer of the function: try again")]
+    NoAnswer,
     /// The function could not be invoked.
     #[error("cannot invoke the function: {0}")]
     Invoke(String),
-    /// The function's answer does not tell of each photo.
+    /// The function's answer does not have an outcome for each photo.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// It was worked on, but SQS did not delete it: it comes again, and does no harm.
+    /// Every photo has its outcome, but SQS did not delete the message. Another delivery does no harm.
     #[error("every photo has its outcome, but the message cannot be deleted: {0}")]
     Delete(String),
 }
 
-/// Why the queue was not emptied.
+/// Why the queue could not be emptied.
 #[derive(Debug, thiserror::Error)]
 pub enum RedeliverError {
-    /// SQS refused or could not be reached.
+    /// SQS refuses or cannot be reached.
     #[error("cannot {action} the queue {queue}")]
     Queue {
-        /// As in "receive from".
+        /// The call, such as "receive from".
         action: &'static str,
         /// URL of the queue.
         queue: String,
-        /// What the client said.
+        /// The client's error.
         source: Source,
     },
-    /// SQS handed out a message that cannot be named.
+    /// SQS returned a message without id, receipt handle or body.
     #[error(
         "a message of the queue {0} has no id, receipt handle or body: look at it in the SQS console"
     )]
@@ -94,13 +96,13 @@ pub enum RedeliverError {
          failure, then run redeliver again: {0}"
     )]
     NotMended(String),
-    /// What became of a message could not be shown.
-    #[error("cannot show what became of a message")]
+    /// Standard output failed.
+    #[error("cannot print the result of a message")]
     Show(#[from] std::io::Error),
 }
 
-/// A message in hand.
-struct InHand {
+/// A message in flight.
+struct InFlight {
     id: String,
     receipt: String,
     body: String,
@@ -120,7 +122,7 @@ impl Redelivery {
     ///
     /// # Errors
     ///
-    /// Where SQS cannot be asked.
+    /// If SQS refuses or cannot be reached.
     pub async fn failed(&self) -> Result<u64, RedeliverError> {
         self.waiting(&self.stack.failure_queue).await
     }
@@ -129,17 +131,17 @@ impl Redelivery {
     ///
     /// # Errors
     ///
-    /// Where SQS cannot be asked.
+    /// If SQS refuses or cannot be reached.
     pub async fn uploaded(&self) -> Result<u64, RedeliverError> {
         self.waiting(&self.stack.upload_queue).await
     }
 
-    /// Works on each message once, until the queue has no other or `stopped` is true, and tells `show` what became of it.
-    /// Messages in flight are finished. Messages that are kept can be received again afterwards.
+    /// Redelivers each message once, until the queue has no other or `stopped` is true, and passes each result to
+    /// `show`. Messages in flight are finished. Messages that are kept become visible again afterwards.
     ///
     /// # Errors
     ///
-    /// Where SQS cannot be asked, `show` fails, or one message after the other fails.
+    /// If SQS refuses or cannot be reached, `show` fails, or too many messages in a row fail.
     pub async fn drain(
         &self,
         stopped: &watch::Receiver<bool>,
@@ -153,8 +155,8 @@ impl Redelivery {
         drained
     }
 
-    /// As [`drain`](Self::drain), but leaves the messages that it keeps hidden. `kept` has the newest receipt of each
-    /// by its id.
+    /// Like [`drain`](Self::drain), but the kept messages stay hidden. `kept` gets the newest receipt handle of each
+    /// message id.
     async fn drain_keeping(
         &self,
         stopped: &watch::Receiver<bool>,
@@ -164,7 +166,7 @@ impl Redelivery {
         let mut failures = 0;
         while !*stopped.borrow() {
             let messages = self.receive().await?;
-            // A message that was kept comes again where this takes longer than it is hidden.
+            // A kept message is received again if the drain outlasts its visibility timeout.
             let (again, new): (Vec<_>, Vec<_>) = messages
                 .into_iter()
                 .partition(|message| kept.contains_key(&message.id));
@@ -184,7 +186,7 @@ impl Redelivery {
             while let Some((redelivered, receipt)) = done.next().await {
                 shown = shown.and(show(&redelivered));
                 match redelivered.result {
-                    // A message without photos says nothing of the function.
+                    // A message without photos tells nothing about the function.
                     Ok(reports) if reports.is_empty() => {}
                     Ok(_) => failures = 0,
                     Err(error) => {
@@ -207,8 +209,8 @@ impl Redelivery {
     }
 
     /// Invokes the function with the event in `message`, and deletes the message once its photos have outcomes.
-    async fn redeliver(&self, message: InHand) -> (Redelivered, String) {
-        let InHand { id, receipt, body } = message;
+    async fn redeliver(&self, message: InFlight) -> (Redelivered, String) {
+        let InFlight { id, receipt, body } = message;
         let mut result = self.invoke(&body).await;
         if result.is_ok()
             && let Err(error) = self.delete(&receipt).await
@@ -236,14 +238,17 @@ impl Redelivery {
             .send()
             .await
             .map_err(|error| Kept::Invoke(chain(&error)))?;
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        let payload = answer.payload.ok_or(Kept::NoAnswer)?.into_inner();
         match answer.function_error {
             Some(kind) => Err(Kept::Function(function_error(&payload).unwrap_or(kind))),
-            None => Ok(read_outcomes(&payload, &photos)?),
+            None => {
+                let answer = serde_json::from_slice(&payload).map_err(AnswerError::from)?;
+                Ok(read_outcomes(&answer, &photos)?)
+            }
         }
     }
 
-    async fn receive(&self) -> Result<Vec<InHand>, RedeliverError> {
+    async fn receive(&self) -> Result<Vec<InFlight>, RedeliverError> {
         let queue = &self.stack.failure_queue;
         let received = self
             .queues
@@ -254,16 +259,17 @@ impl Redelivery {
             .visibility_timeout(HIDDEN.as_secs() as i32)
             .send();
         let received = queued("receive from", queue, received).await?;
+        // SQS omits the list if it has no message.
         let messages = received.messages.unwrap_or_default().into_iter();
-        let in_hand = |message: Message| {
-            Some(InHand {
+        let in_flight = |message: Message| {
+            Some(InFlight {
                 id: message.message_id?,
                 receipt: message.receipt_handle?,
                 body: message.body?,
             })
         };
         messages
-            .map(|message| in_hand(message).ok_or_else(|| RedeliverError::Message(queue.clone())))
+            .map(|message| in_flight(message).ok_or_else(|| RedeliverError::Message(queue.clone())))
             .collect()
     }
 
@@ -278,7 +284,7 @@ impl Redelivery {
             .visibility_timeout(0)
             .send();
         match change.await {
-            // It is visible already.
+            // The message is visible already.
             Err(error)
                 if error
                     .as_service_error()
@@ -311,9 +317,9 @@ impl Redelivery {
         let request = self.queues.get_queue_attributes().queue_url(queue);
         let request = request.set_attribute_names(Some(names.to_vec()));
         let answer = queued("ask", queue, request.send()).await?;
-        let attributes = answer.attributes.unwrap_or_default();
-        let number =
-            |name: &QueueAttributeName| -> Option<u64> { attributes.get(name)?.parse().ok() };
+        let number = |name: &QueueAttributeName| -> Option<u64> {
+            answer.attributes.as_ref()?.get(name)?.parse().ok()
+        };
         let numbers: Option<Vec<u64>> = names.iter().map(number).collect();
         let numbers = numbers.ok_or_else(|| RedeliverError::Queue {
             action: "ask",

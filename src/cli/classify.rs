@@ -2,33 +2,28 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{self, Write},
     process::ExitCode,
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
-    time::Instant,
+    sync::Arc,
 };
 
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use super::{
-    Classify, config,
+    Classify,
     files::{self, File},
     table::{Column, Table},
 };
 use crate::{
-    classifier::Classifier,
-    config::Limits,
-    error::{Rejection, chain},
-    prediction::Probabilities,
-    predictor::Predictor,
+    classifier::{Classified, Classifier, Verdict},
+    config::ComputeConfig,
+    error::chain,
+    model::Manifest,
+    photo::Rejection,
 };
 
-/// What `--json` prints of one file.
+/// The JSON line of one file.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
@@ -39,110 +34,77 @@ struct Line<'a> {
     reason: Option<&'a str>,
 }
 
-/// A file's probabilities, or why it has none.
-type Answer = Result<Probabilities, String>;
+/// A file's class, or why it has none.
+type Answer = Result<Classified, String>;
 
 pub(super) fn run(arguments: &Classify) -> anyhow::Result<ExitCode> {
-    let config = config()?;
+    let config = ComputeConfig::read(|name| std::env::var_os(name))?;
     let files = files::find(&arguments.paths)?;
-    let predictor = Predictor::new(
-        Classifier::load(&config.model_dir, config.isa)?,
-        config.limits,
-        config.cpus,
-    );
+    let classifier = Arc::new(Classifier::load(&config)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(classify(arguments, &files, &classifier))
+}
+
+/// Classifies `files` and shows the answers in the order of the files.
+async fn classify(
+    arguments: &Classify,
+    files: &[File],
+    classifier: &Arc<Classifier>,
+) -> anyhow::Result<ExitCode> {
     let paths: Vec<String> = files
         .iter()
         .map(|file| file.path.to_string_lossy().into_owned())
         .collect();
     let table = match arguments.json {
         true => None,
-        false => Some(Table::new(columns(&paths, &predictor), files.len())?),
+        false => {
+            let columns = columns(&paths, classifier.model().manifest());
+            Some(Table::new(columns, files.len())?)
+        }
     };
-
+    let answers = stream::iter(files.iter().zip(&paths))
+        .map(|(file, path)| async move { (path, classify_file(classifier, file).await) })
+        .buffered(classifier.cpus().photos_in_progress());
+    let mut answers = std::pin::pin!(answers);
     let mut failed = 0;
-    in_order(&files, &predictor, config.limits, |index, answer, ms| {
-        let path = paths[index].as_str();
+    while let Some((path, answer)) = answers.next().await {
         failed += usize::from(answer.is_err());
         match &table {
-            Some(table) => row(table, path, &answer, ms),
-            None => line(path, &answer),
+            Some(table) => print_row(table, path, &answer)?,
+            None => print_json(path, &answer)?,
         }
-    })?;
+    }
     if let Some(table) = table {
         table.finish();
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 
-/// Classifies `files` on all CPUs and hands each answer, with its milliseconds, to `show`, in order.
-fn in_order(
-    files: &[File],
-    predictor: &Predictor,
-    limits: Limits,
-    mut show: impl FnMut(usize, Answer, f64) -> io::Result<()>,
-) -> io::Result<()> {
-    let next = AtomicUsize::new(0);
-    let threads = predictor.cpus().min(files.len());
-    // One answer waits for each thread, so that none runs far ahead of a slow reader.
-    let (sender, answers) = mpsc::sync_channel(threads);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some((index, file)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    files.get(index).map(|file| (index, file))
-                } {
-                    let started = Instant::now();
-                    let answer = classify(file, predictor, limits);
-                    let ms = started.elapsed().as_secs_f64() * 1000.0;
-                    if sender.send((index, answer, ms)).is_err() {
-                        return;
-                    }
-                }
-            });
+async fn classify_file(classifier: &Arc<Classifier>, file: &File) -> Answer {
+    let read = async {
+        let bytes = tokio::fs::metadata(&file.path).await?.len();
+        let limit = classifier.limits().bytes;
+        if bytes > limit {
+            return Ok(Err(Rejection::TooManyBytes { bytes, limit }));
         }
-        drop(sender);
-        let mut early = BTreeMap::new();
-        let mut shown = 0;
-        for (index, answer, ms) in answers {
-            early.insert(index, (answer, ms));
-            while let Some((answer, ms)) = early.remove(&shown) {
-                show(shown, answer, ms)?;
-                shown += 1;
-            }
-        }
-        Ok(())
-    })
-}
-
-fn classify(file: &File, predictor: &Predictor, limits: Limits) -> Answer {
-    let text = |error: &(dyn std::error::Error + 'static)| chain(error);
-    let bytes = fs::metadata(&file.path)
-        .map_err(|error| text(&error))?
-        .len();
-    if bytes > limits.bytes {
-        return Err(Rejection::TooManyBytes {
-            bytes,
-            limit: limits.bytes,
-        }
-        .to_string());
+        io::Result::Ok(Ok(tokio::fs::read(&file.path).await?))
+    };
+    let bytes = read.await.map_err(|error| chain(&error))?;
+    let bytes = bytes.map_err(|rejection| rejection.to_string())?;
+    match classifier.classify_in_turn(bytes).await {
+        Ok(Verdict::Classified(classified)) => Ok(classified),
+        Ok(Verdict::Rejected(rejection)) => Err(rejection.to_string()),
+        Err(error) => Err(chain(&error)),
     }
-    let bytes = fs::read(&file.path).map_err(|error| text(&error))?;
-    let predicted = predictor.predict(&bytes).map_err(|error| text(&error))?;
-    Ok(predicted.probabilities)
 }
 
-fn columns(paths: &[String], predictor: &Predictor) -> Vec<Column> {
-    let labels = predictor
-        .manifest()
-        .labels
-        .iter()
-        .map(|label| label.as_str());
+fn columns(paths: &[String], manifest: &Manifest) -> Vec<Column> {
+    let labels = manifest.labels.iter().map(|label| label.as_str());
     vec![
         Column::names("file", paths.iter().map(String::as_str)),
         Column::names("class", labels),
@@ -152,20 +114,21 @@ fn columns(paths: &[String], predictor: &Predictor) -> Vec<Column> {
     ]
 }
 
-fn row(table: &Table, path: &str, answer: &Answer, ms: f64) -> io::Result<()> {
-    let ms = format!("{ms:.1}");
+fn print_row(table: &Table, path: &str, answer: &Answer) -> io::Result<()> {
     match answer {
-        Ok(probabilities) => {
-            let (label, probability) = probabilities.top();
+        Ok(classified) => {
+            let (label, probability) = classified.probabilities.top();
+            let time = classified.decode + classified.inference;
+            let ms = format!("{:.1}", time.as_secs_f64() * 1000.0);
             table.row(&[path, label.as_str(), &format!("{probability:.3}"), &ms, ""])
         }
-        Err(reason) => table.row(&[path, "–", "–", &ms, reason]),
+        Err(reason) => table.row(&[path, "–", "–", "–", reason]),
     }
 }
 
-fn line(path: &str, answer: &Answer) -> io::Result<()> {
+fn print_json(path: &str, answer: &Answer) -> io::Result<()> {
     let line = match answer {
-        Ok(probabilities) => {
+        Ok(Classified { probabilities, .. }) => {
             let (label, probability) = probabilities.top();
             let all = probabilities
                 .iter()

@@ -2,18 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::config;
-use crate::classifier::{self, Compiled};
+use crate::{
+    config::ComputeConfig,
+    model::{self, Compilation},
+};
 
-/// Writes the compiled model beside the one it is made of.
+/// Writes the compiled model beside `model.json`.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    match classifier::compile(&config()?.model_dir)? {
-        Compiled::Written(path, bytes) => {
+    let config = ComputeConfig::read(|name| std::env::var_os(name))?;
+    match model::compile(&config.model_dir)? {
+        Compilation::Written { path, bytes } => {
             println!("{}: {:.1} MB", path.display(), bytes as f64 / 1e6);
         }
-        Compiled::Unknown(unknown) => {
+        Compilation::Unsupported(unsupported) => {
             println!(
-                "not compiled, as the engine does not know {unknown}: stock tract runs the model"
+                "not compiled, because the engine does not support {unsupported}: stock tract runs the model"
             );
         }
     }

@@ -1,23 +1,28 @@
-//! The files that the paths of a command line stand for.
+//! The files among and below the paths of a command line.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use walkdir::{DirEntry, WalkDir};
 
-/// A file, and its name relative to the path it was found under, with `/` between the parts.
+/// A file.
 pub(super) struct File {
+    /// Path to read it.
     pub(super) path: PathBuf,
-    #[cfg_attr(not(feature = "local"), expect(dead_code, reason = "`local` uploads"))]
+    /// Name relative to the argument under which it was found, with `/` between the parts: its object key.
+    #[cfg_attr(
+        not(feature = "local"),
+        expect(dead_code, reason = "only `local` uploads")
+    )]
     pub(super) key: String,
 }
 
-/// Every file among and below `paths`, in order of name. Names below a folder that begin with a dot
-/// are left out.
+/// Every file among and below `paths`, sorted by name within each path. Below a folder, names that begin with
+/// a dot are skipped.
 ///
 /// # Errors
 ///
-/// Where a path does not exist or a folder cannot be read.
+/// If a path does not exist, a folder cannot be read, or no file is found.
 pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     for root in paths {
@@ -26,7 +31,7 @@ pub(super) fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
             .sort_by_file_name()
             .into_iter();
         for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
-            // walkdir's own message names the path.
+            // walkdir's own message names the path a second time.
             let entry = entry.map_err(|error| match (error.path(), error.io_error()) {
                 (Some(path), Some(source)) => {
                     anyhow::anyhow!("cannot read {}: {source}", path.display())

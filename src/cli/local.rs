@@ -1,9 +1,11 @@
 //! `local PATH…`
 
 mod log;
+mod show;
+mod upload;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -12,35 +14,33 @@ use std::{
 };
 
 use anyhow::Context;
-use aws_sdk_s3::primitives::ByteStream;
 use clap::Args;
-use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
+use self::{
+    show::{Photo, Show},
+    upload::upload,
+};
 use super::{
-    config,
     files::{self, File},
     interrupted,
-    table::{Column, Table},
 };
 use crate::{
-    classifier,
-    config::Config,
-    error::chain,
+    classifier::share,
+    config::FunctionConfig,
     event,
     local::{
         self, BUCKET, CREDENTIALS, Delivery, Events, Local, LocalError, REGION, Settings,
-        lambda::FUNCTION, url,
+        lambda::FUNCTION, tables, url,
     },
-    manifest::Manifest,
-    object::{ObjectVersion, VersionId},
-    outcome::{Outcome, Report},
+    model::{Manifest, ModelError, check_hash},
+    object::ObjectVersion,
+    respond::read_outcomes,
 };
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Files and folders to put into the bucket; folders with all below them, but for names that
-    /// begin with a dot
+    /// Files and folders to upload. Folders are read recursively, without names that begin with a dot
     #[arg(required_unless_present = "serve", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print one JSON object a line
@@ -55,31 +55,25 @@ pub(super) struct Arguments {
     /// Port of S3; DynamoDB and Lambda have the two after it [default: 9000 with --serve, else any]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65533))]
     port: Option<u16>,
-    /// How many processes of the function run at once [default: one for each CPU]
+    /// Number of function instances that run at once [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: Option<u16>,
-    /// Start this as the function instead of this binary: a script that runs the image, for instance
+    /// Start this program as the function instead of this binary, such as a script that runs the image
     #[arg(long, value_name = "FILE")]
     bootstrap: Option<PathBuf>,
 }
 
-/// The function's answer.
-#[derive(Deserialize)]
-struct Response {
-    outcomes: Vec<Report>,
-}
-
-/// How long the function may work on one event.
+/// Time limit of an invocation.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// S3's port with --serve, where none is given.
+/// Default port of S3 with --serve.
 const PORT: u16 = 9000;
-/// Objects put, for each process of the function, before their outcomes are there: enough that none
-/// waits for the next, few enough that uploads and outcomes go hand in hand.
+/// Uploaded photos without outcome, for each function instance: enough that no instance waits for an upload,
+/// and few enough that uploads and outcomes advance together.
 const AHEAD: usize = 4;
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     log::start();
-    let config = config()?;
+    let config = FunctionConfig::read_with_tables(tables(), |name| std::env::var_os(name))?;
     let files = match arguments.paths.as_slice() {
         [] => Vec::new(),
         paths => files::find(paths)?,
@@ -91,22 +85,20 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(arguments, config, files))
 }
 
-/// The function would say the same, but in its log.
-fn check_model(config: &Config) -> anyhow::Result<()> {
-    let manifest = Manifest::read(&config.model_dir)?;
-    Ok(classifier::check_hash(
-        &config.model_dir.join(&manifest.file),
-        &manifest.sha256,
-    )?)
+/// Checks the model's files. The function would report the same error, but in its log.
+fn check_model(config: &FunctionConfig) -> Result<(), ModelError> {
+    let folder = &config.compute.model_dir;
+    let manifest = Manifest::read(folder)?;
+    check_hash(&folder.join(&manifest.file), &manifest.sha256)
 }
 
 async fn serve(
     arguments: Arguments,
-    mut config: Config,
+    mut config: FunctionConfig,
     files: Vec<File>,
 ) -> anyhow::Result<ExitCode> {
-    // The function need not be started where we were.
-    config.model_dir = std::path::absolute(&config.model_dir)?;
+    // A function instance may run in another folder.
+    config.compute.model_dir = std::path::absolute(&config.compute.model_dir)?;
     let (folder, temporary) = match &arguments.data {
         Some(folder) => {
             local::make_folder(folder)?;
@@ -119,9 +111,9 @@ async fn serve(
             (temporary.path().to_owned(), Some(temporary))
         }
     };
-    let concurrency = arguments.concurrency.map_or(config.cpus, usize::from);
-    // Sandboxes share the CPUs.
-    config.cpus = (config.cpus / concurrency).max(1);
+    let cpus = config.compute.cpus;
+    let concurrency = arguments.concurrency.map_or(cpus, usize::from);
+    config.compute.cpus = share(cpus, concurrency);
     let port = arguments
         .port
         .unwrap_or(if arguments.serve { PORT } else { 0 });
@@ -139,7 +131,7 @@ async fn serve(
         bootstrap,
         timeout: TIMEOUT,
         notify: true,
-        between: None,
+        proxies: None,
     };
     let (local, events) = Local::start(settings).await?;
     if arguments.serve {
@@ -149,22 +141,23 @@ async fn serve(
         ended = watch(&arguments, &local, files, AHEAD * concurrency, events) => ended,
         interrupted = interrupted() => interrupted.map(|()| match arguments.serve {
             true => ExitCode::SUCCESS,
-            // What a shell makes of a process that SIGINT ended.
+            // The exit code by which a shell reports SIGINT.
             false => ExitCode::from(130),
         }),
     };
     local.stop().await;
-    let unstarted =
+    let does_not_start =
         |error: &anyhow::Error| matches!(error.downcast_ref(), Some(LocalError::Function { .. }));
     if let (Err(error), Some(temporary)) = (&ended, temporary)
-        && unstarted(error)
+        && does_not_start(error)
     {
-        let _ = temporary.keep(); // the error points at the log in it
+        // Keeps the folder: the error names the log in it.
+        let _path = temporary.keep();
     }
     ended
 }
 
-/// Uploads `files` and shows every outcome, until each of them has its own and, with --serve, on.
+/// Uploads `files` and shows every outcome, until each file has one; with --serve until it is interrupted.
 async fn watch(
     arguments: &Arguments,
     local: &Local,
@@ -173,12 +166,13 @@ async fn watch(
     mut events: Events,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut show = Show::new(arguments, &files)?;
+    let mut show = Show::new(arguments.json, &files)?;
     let mut open = files.len();
     let mut uploading = files.len();
     let gate = Arc::new(Semaphore::new(ahead));
     let mut uploads = upload(local.clients().0, files, Arc::clone(&gate));
-    // Uploaded and without an outcome; and the other way round, where the outcome was faster.
+    // Photos that are uploaded and have no outcome, and photos whose outcome came before the response of
+    // the upload.
     let (mut waiting, mut early) = (HashSet::new(), HashSet::new());
 
     loop {
@@ -190,14 +184,14 @@ async fn watch(
                     Ok(object) if early.remove(&object) => settled = 1,
                     Ok(object) => drop(waiting.insert(object)),
                     Err((object, reason)) => {
-                        show.report(&Report::failed(&object, reason))?;
+                        show.photo(&Photo::failed(&object, reason))?;
                         settled = 1;
                     }
                 }
             }
             Some(delivery) = events.deliveries.recv() => {
-                for (object, report) in reports(delivery)? {
-                    show.report(&report)?;
+                for (object, photo) in photos(delivery)? {
+                    show.photo(&photo)?;
                     if waiting.remove(&object) {
                         settled += 1;
                     } else if uploading > 0 {
@@ -218,176 +212,36 @@ async fn watch(
     }
 }
 
-type Upload = Result<ObjectVersion, (ObjectVersion, String)>;
-
-/// Puts `files` into the bucket, no more at once than `gate` has permits. The one who reads the
-/// uploads gives a permit back for each.
-fn upload(
-    client: aws_sdk_s3::Client,
-    files: Vec<File>,
-    gate: Arc<Semaphore>,
-) -> mpsc::UnboundedReceiver<Upload> {
-    let (sender, uploads) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        for file in files {
-            // The gate is never closed.
-            let Ok(permit) = gate.acquire().await else {
-                return;
-            };
-            permit.forget();
-            let (client, sender) = (client.clone(), sender.clone());
-            tokio::spawn(async move { sender.send(put(&client, file).await) });
+/// Each object of an event with its outcome. All of them failed if the function did, or if its answer does
+/// not have an outcome for each.
+fn photos(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Photo)>> {
+    let mut objects = Vec::new();
+    for part in event::parse(&delivery.event, REGION).parts {
+        for created in part.records {
+            objects.push(created?.object);
         }
-    });
-    uploads
-}
-
-async fn put(client: &aws_sdk_s3::Client, file: File) -> Upload {
-    let mut object = ObjectVersion {
-        bucket: BUCKET.into(),
-        key: file.key,
-        version: None,
-    };
-    let body = match ByteStream::from_path(&file.path).await {
-        Ok(body) => body,
-        Err(error) => return Err((object, format!("cannot read the file: {}", chain(&error)))),
-    };
-    match client
-        .put_object()
-        .bucket(BUCKET)
-        .key(&object.key)
-        .body(body)
-        .send()
-        .await
-    {
-        Ok(put) => {
-            object.version = put.version_id.and_then(VersionId::new);
-            Ok(object)
-        }
-        Err(error) => Err((object, format!("cannot upload: {}", chain(&error)))),
     }
-}
-
-/// The outcome of each object of an event.
-fn reports(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Report)>> {
-    let parts = event::parse(&delivery.event, REGION).parts.into_iter();
-    let objects = parts
-        .flat_map(|part| part.objects)
-        .map(|created| Ok(created?.object))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(match delivery.answer {
-        Ok(answer) => {
-            let Response { outcomes } = serde_json::from_value(answer)?;
-            objects.into_iter().zip(outcomes).collect()
+    let outcomes = match delivery.answer {
+        Ok(answer) => read_outcomes(&answer, &objects).map_err(|error| error.to_string()),
+        Err(reason) => Err(reason),
+    };
+    Ok(match outcomes {
+        Ok(reports) => {
+            let photos = reports.into_iter().map(Photo::Ended);
+            objects.into_iter().zip(photos).collect()
         }
         Err(reason) => objects
             .into_iter()
             .map(|object| {
-                let report = Report::failed(&object, reason.clone());
-                (object, report)
+                let photo = Photo::failed(&object, reason.clone());
+                (object, photo)
             })
             .collect(),
     })
 }
 
-/// Shows outcomes and keeps their tally.
-struct Show {
-    table: Option<Table>,
-    tally: BTreeMap<&'static str, usize>,
-    /// The last ordinal of each day and class.
-    counts: BTreeMap<(String, String), u64>,
-}
-
-impl Show {
-    fn new(arguments: &Arguments, files: &[File]) -> anyhow::Result<Self> {
-        let columns = vec![
-            Column::left("outcome", "duplicate".len()),
-            Column::names("file", files.iter().map(|file| file.key.as_str())),
-            Column::left("class", 5),
-            Column::right("probability", 0),
-            Column::left("date", "2026-11-20".len()),
-            Column::right("count", 5),
-            Column::left("reason", 0),
-        ];
-        let table = match arguments.json {
-            true => None,
-            false => Some(Table::new(columns, files.len())?),
-        };
-        Ok(Self {
-            table,
-            tally: BTreeMap::new(),
-            counts: BTreeMap::new(),
-        })
-    }
-
-    fn report(&mut self, report: &Report) -> io::Result<()> {
-        *self.tally.entry(report.outcome.as_str()).or_default() += 1;
-        if let (Some(date), Some(class), Some(count)) =
-            (&report.date, &report.class_name, report.count)
-        {
-            let last = self
-                .counts
-                .entry((date.clone(), class.clone()))
-                .or_default();
-            *last = count.max(*last);
-        }
-        let Some(table) = &self.table else {
-            let mut line = serde_json::to_string(report)?;
-            line.push('\n');
-            return io::stdout().write_all(line.as_bytes());
-        };
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        table.row(&[
-            report.outcome.as_str(),
-            &report.key,
-            &text(&report.class_name),
-            &report
-                .probability
-                .map(|probability| format!("{probability:.3}"))
-                .unwrap_or_default(),
-            &text(&report.date),
-            &report
-                .count
-                .map(|count| count.to_string())
-                .unwrap_or_default(),
-            &text(&report.reason),
-        ])
-    }
-
-    fn summary(&self, elapsed: Duration) -> io::Result<()> {
-        let Some(table) = &self.table else {
-            return Ok(());
-        };
-        table.finish();
-        let mut stdout = io::stdout().lock();
-        let total: usize = self.tally.values().sum();
-        let tally: Vec<String> = self
-            .tally
-            .iter()
-            .map(|(word, n)| format!("{n} {word}"))
-            .collect();
-        let seconds = elapsed.as_secs_f64();
-        let pace = total as f64 / seconds;
-        writeln!(
-            stdout,
-            "\n{} in {seconds:.1} s, {pace:.1} a second",
-            tally.join(", ")
-        )?;
-        for ((date, class), count) in &self.counts {
-            writeln!(stdout, "{date}  {class}: {count}")?;
-        }
-        Ok(())
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self.tally.contains_key(Outcome::Failed.as_str()) {
-            true => ExitCode::FAILURE,
-            false => ExitCode::SUCCESS,
-        }
-    }
-}
-
-/// What a person can try while it runs; on standard error where standard output is for a program.
+/// Prints the endpoints and commands to try. With --json they go to standard error, because standard output
+/// is for a program.
 fn print_endpoints(local: &Local, json: bool) -> io::Result<()> {
     let endpoints = local.endpoints();
     let (s3, dynamodb, lambda) = (

@@ -1,4 +1,4 @@
-//! `redeliver`: retries the messages of a stack's failure queue.
+//! `redeliver`
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,9 @@ use super::{
     table::{Column, Table},
 };
 use crate::{
-    aws,
-    outcome::Report,
+    aws::{self, stack::Stack},
     redeliver::{Kept, Redelivered, Redelivery},
-    stack::Stack,
+    respond::Report,
 };
 
 #[derive(Args)]
@@ -75,7 +74,7 @@ async fn stop_when_interrupted(stop: watch::Sender<bool>) -> anyhow::Result<Infa
     std::process::exit(130)
 }
 
-/// Shows what became of each message, and keeps the tally.
+/// Shows the result of each message, and sums them up.
 struct Show {
     table: Option<Table>,
     deleted: usize,
@@ -127,7 +126,7 @@ impl Show {
         }
     }
 
-    /// `left` and `uploaded` are the messages that are still in the failure queue and in the upload queue.
+    /// `left` and `uploaded` are the numbers of messages in the failure queue and in the upload queue.
     fn summary(&self, left: u64, uploaded: u64) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         if self.table.is_none() {
@@ -194,10 +193,7 @@ fn row(id: &str, report: &Report) -> [String; 7] {
         report.key.clone(),
         text(&report.class_name),
         text(&report.date),
-        report
-            .count
-            .map(|count| count.to_string())
-            .unwrap_or_default(),
+        text(&report.count.map(|count| count.to_string())),
         text(&report.reason),
     ]
 }

@@ -1,4 +1,4 @@
-//! Tables that grow a row at a time, with a progress bar below them on a terminal.
+//! Tables that are printed row by row, with a progress bar below them on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::object::Escaped;
 
-/// A column: its head, and the width its cells are padded to.
+/// A column: its heading, and the width to which its cells are padded.
 pub(super) struct Column {
     head: &'static str,
     width: usize,
@@ -18,11 +18,11 @@ pub(super) struct Column {
 enum Align {
     Left,
     Right,
-    /// Left, and a cell wider than the column loses its beginning.
+    /// Left, and the beginning of a cell that is too wide is cut off.
     Name,
 }
 
-/// The widest a file name is shown; a longer one loses its beginning.
+/// Maximum width of a file name. The beginning of a longer one is cut off.
 const MAX_NAME: usize = 60;
 
 impl Column {
@@ -41,7 +41,7 @@ impl Column {
         }
     }
 
-    /// A column for names such as `names`; if there are none yet, for any.
+    /// A column as wide as the widest of `names`; of the maximum width if they are not known yet.
     pub(super) fn names<'a>(head: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
         let width = names.map(|name| Escaped(name).to_string().width()).max();
         Self {
@@ -58,7 +58,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table whose rows are `total` in the end.
+    /// A table that will have `total` rows. Prints the headings.
     pub(super) fn new(columns: Vec<Column>, total: usize) -> io::Result<Self> {
         let table = Self {
             columns,
@@ -69,24 +69,24 @@ impl Table {
         Ok(table)
     }
 
-    /// Adds a row and moves the progress bar on.
+    /// Prints a row and advances the progress bar.
     pub(super) fn row(&self, cells: &[&str]) -> io::Result<()> {
         self.write(cells)?;
         self.advance();
         Ok(())
     }
 
-    /// Moves the progress bar on.
+    /// Advances the progress bar.
     pub(super) fn advance(&self) {
         self.bar.inc(1);
     }
 
-    /// Takes the progress bar away.
+    /// Removes the progress bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// Adds a row.
+    /// Prints a row.
     pub(super) fn write(&self, cells: &[&str]) -> io::Result<()> {
         let cells: Vec<String> = self
             .columns
@@ -100,7 +100,7 @@ impl Table {
     }
 }
 
-/// A progress bar on standard error, unless that or standard output goes elsewhere than a terminal.
+/// A progress bar on standard error; hidden if neither standard output nor standard error is a terminal.
 fn progress(total: usize) -> ProgressBar {
     if !io::stdout().is_terminal() && !io::stderr().is_terminal() {
         return ProgressBar::hidden();

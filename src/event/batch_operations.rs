@@ -1,4 +1,4 @@
-//! An invocation by S3 Batch Operations: the way to the objects that were there before the function.
+//! An invocation by S3 Batch Operations: it classifies objects that are older than the function.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html>
 
@@ -24,22 +24,23 @@ struct Invocation {
 #[serde(rename_all = "camelCase")]
 struct Task {
     s3_key: String,
-    /// `null` where the job's manifest names no version.
+    /// `null` if the job's manifest names no version.
     s3_version_id: Option<String>,
     s3_bucket: Option<String>,
     s3_bucket_arn: Option<String>,
 }
 
-/// `None` where the event is of another source.
+/// `None` if the event is of another source.
 pub(super) fn parse(event: &Value, region: &str) -> Option<Event> {
     let invocation = Invocation::deserialize(event).ok()?;
     let parts = invocation.tasks.iter().enumerate().map(|(index, task)| {
-        let id = task.get("taskId").and_then(Value::as_str);
+        // A task without an id is malformed, and `treatMissingKeysAs` in the answer covers it.
+        let id = task.get("taskId").and_then(Value::as_str).unwrap_or("");
         let created =
             created(task, region).map_err(|reason| EventError::Malformed { index, reason });
         Part {
-            id: id.unwrap_or_default().to_owned(),
-            objects: vec![created],
+            id: id.to_owned(),
+            records: vec![created],
         }
     });
     Some(Event {
@@ -53,15 +54,15 @@ pub(super) fn parse(event: &Value, region: &str) -> Option<Event> {
 
 fn created(task: &Value, region: &str) -> Result<ObjectCreated, String> {
     let task = Task::deserialize(task).map_err(|error| error.to_string())?;
-    // `arn:aws:s3:::bucket`; the documentation also shows one with region and account.
-    let bucket = match (task.s3_bucket, task.s3_bucket_arn) {
+    let bucket = match (task.s3_bucket, &task.s3_bucket_arn) {
         (Some(bucket), _) => bucket,
-        (None, Some(arn)) => arn.rsplit(':').next().unwrap_or_default().to_owned(),
+        // `arn:aws:s3:::bucket`; the documentation also shows an ARN with region and account.
+        (None, Some(arn)) => match arn.rsplit_once(':') {
+            Some((_, bucket)) => bucket.to_owned(),
+            None => return Err(format!("s3BucketArn is {arn:?}, not an ARN")),
+        },
         (None, None) => return Err("neither s3Bucket nor s3BucketArn".into()),
     };
-    Ok(ObjectCreated {
-        object: object_version(bucket, decode_key(&task.s3_key)?, task.s3_version_id)?,
-        region: region.to_owned(),
-        sequencer: None,
-    })
+    let object = object_version(bucket, decode_key(&task.s3_key)?, task.s3_version_id)?;
+    Ok(ObjectCreated::new(object, region.to_owned(), None))
 }

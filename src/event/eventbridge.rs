@@ -1,4 +1,4 @@
-//! An EventBridge event of S3. Its fields are in kebab-case, its keys as they are.
+//! An EventBridge event of S3. Its fields are in kebab-case, its object keys are not encoded.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>
 
@@ -33,13 +33,13 @@ struct Object {
     sequencer: Option<String>,
 }
 
-/// `None` where the event tells of something other than a creation.
+/// `None` if the event reports something other than a creation.
 pub(super) fn parse(event: &Value) -> Option<Result<ObjectCreated, EventError>> {
-    let text = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default();
+    let text = |field: &str| event.get(field).and_then(Value::as_str);
     match (text("source"), text("detail-type")) {
-        ("aws.s3", "Object Created") => {}
+        (Some("aws.s3"), Some("Object Created")) => {}
         // "Object Deleted", "Object Restore Completed", "Object Tags Added", …
-        ("aws.s3", kind) if kind.starts_with("Object ") => return None,
+        (Some("aws.s3"), Some(kind)) if kind.starts_with("Object ") => return None,
         (source, kind) => {
             let got = format!(
                 "{} (source {source:?}, detail-type {kind:?})",
@@ -52,11 +52,9 @@ pub(super) fn parse(event: &Value) -> Option<Result<ObjectCreated, EventError>> 
         .map_err(|error| error.to_string())
         .and_then(|Event { region, detail }| {
             let Detail { bucket, object } = detail;
-            Ok(ObjectCreated {
-                object: object_version(bucket.name, object.key, object.version_id)?,
-                region,
-                sequencer: object.sequencer,
-            })
+            let version = object_version(bucket.name, object.key, object.version_id)?;
+            let sequencer = object.sequencer.as_deref();
+            Ok(ObjectCreated::new(version, region, sequencer))
         });
     Some(created.map_err(EventError::EventBridge))
 }

@@ -35,35 +35,34 @@ struct Object {
     sequencer: Option<String>,
 }
 
-/// `None` where the record is about something other than a creation.
+/// `None` if the record reports something other than a creation.
 pub(super) fn parse(index: usize, record: &Value) -> Option<Result<ObjectCreated, EventError>> {
     let malformed = |reason: String| EventError::Malformed { index, reason };
     let Some(name) = record.get("eventName").and_then(Value::as_str) else {
         let reason = format!("no eventName in {}", describe(record));
         return Some(Err(malformed(reason)));
     };
-    // S3 itself writes `ObjectCreated:Put`; in configurations and some relays it is `s3:ObjectCreated:Put`.
+    // S3 writes `ObjectCreated:Put`; configurations and some relays write `s3:ObjectCreated:Put`.
     if !name.trim_start_matches("s3:").starts_with("ObjectCreated:") {
         if record.get("s3").is_some() {
             return None;
         }
-        let reason = format!("{name:?} is no event of S3: {}", describe(record));
+        let reason = format!("{name:?} is not an event of S3: {}", describe(record));
         return Some(Err(malformed(reason)));
     }
     let created = Record::deserialize(record)
         .map_err(|error| error.to_string())
         .and_then(|record| {
             let S3 { bucket, object } = record.s3;
-            Ok(ObjectCreated {
-                object: object_version(bucket.name, decode_key(&object.key)?, object.version_id)?,
-                region: record.aws_region,
-                sequencer: object.sequencer,
-            })
+            let key = decode_key(&object.key)?;
+            let version = object_version(bucket.name, key, object.version_id)?;
+            let sequencer = object.sequencer.as_deref();
+            Ok(ObjectCreated::new(version, record.aws_region, sequencer))
         });
     Some(created.map_err(malformed))
 }
 
-/// An object version whose bucket and key are not empty.
+/// An object version; an error if the bucket or the key is empty.
 pub(super) fn object_version(
     bucket: String,
     key: String,
@@ -79,12 +78,12 @@ pub(super) fn object_version(
     })
 }
 
-/// An object key as S3 writes it into its own events and Batch Operations into theirs, form-encoded:
-/// `+` is a space and `%XX` a byte of UTF-8.
+/// Decodes an object key of an S3 event or a Batch Operations task, which is form-encoded: `+` is a space
+/// and `%XX` a byte of UTF-8.
 ///
 /// # Errors
 ///
-/// Where it does not decode to UTF-8.
+/// If the key does not decode to UTF-8.
 pub fn decode_key(encoded: &str) -> Result<String, String> {
     let spaced = encoded.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {

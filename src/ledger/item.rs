@@ -1,26 +1,29 @@
-//! What the items of the two tables say, and how it is read back.
+//! The items of the two tables: how they are written and read.
 
 use std::collections::HashMap;
 
+use super::{CommitId, Entry};
+use crate::{
+    error::Error,
+    model::Label,
+    object::{ObjectId, ObjectVersion},
+    photo::Rejection,
+    prediction::{Confidence, Prediction},
+};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use uuid::Uuid;
 
-use super::Entry;
-use crate::{
-    error::{Error, Rejection},
-    object::ObjectVersion,
-    prediction::{Confidence, LIKELIEST, Prediction},
-};
+/// Number of classes in `Probabilities`. With five of them a record stays under 1 KB, one write unit.
+const TOP_CLASSES: usize = 5;
 
-/// Partition key of the ledger.
+/// Partition key of the ledger table.
 pub const LEDGER_KEY: &str = "LedgerKey";
-/// Partition key of the predictions.
+/// Partition key of the predictions table.
 pub const PREDICTION_DATE: &str = "PredictionDate";
-/// Sort key of the predictions.
+/// Sort key of the predictions table.
 pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
 
-/// A global secondary index of the predictions. It is sparse: a record without its keys is not in it.
+/// A global secondary index of the predictions table. It is sparse: a record without its keys is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {
     /// Its name.
@@ -31,7 +34,7 @@ pub struct Index {
     pub sort_key: &'static str,
 }
 
-/// The indexes of the predictions, in the order in which a deployment adds them.
+/// The indexes of the predictions table, in the order in which a deployment adds them.
 pub const INDEXES: [Index; 2] = [
     Index {
         name: "ByNight",
@@ -47,7 +50,7 @@ pub const INDEXES: [Index; 2] = [
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-pub(super) fn object_key(id: Uuid) -> String {
+pub(super) fn object_key(id: ObjectId) -> String {
     format!("object/{id}")
 }
 
@@ -59,12 +62,12 @@ pub(super) fn number(n: impl ToString) -> AttributeValue {
     AttributeValue::N(n.to_string())
 }
 
-/// What every `object/…` item says.
-fn object(
+/// The attributes of every `object/…` item.
+fn object_item(
     object: &ObjectVersion,
-    id: Uuid,
+    id: ObjectId,
     status: &str,
-    commit_id: Uuid,
+    commit_id: CommitId,
     committed_at: DateTime<Utc>,
 ) -> Item {
     let mut item = address(object);
@@ -79,15 +82,15 @@ fn object(
     item
 }
 
-/// The `object/…` item of a refused object.
+/// The `object/…` item of a rejected photo.
 pub(super) fn rejected(
-    refused: &ObjectVersion,
-    id: Uuid,
+    object: &ObjectVersion,
+    id: ObjectId,
     day: Option<NaiveDate>,
     rejection: &Rejection,
-    commit_id: Uuid,
+    commit_id: CommitId,
 ) -> Item {
-    let mut item = object(refused, id, "REJECTED", commit_id, Utc::now());
+    let mut item = object_item(object, id, "REJECTED", commit_id, Utc::now());
     item.insert("Reason".into(), AttributeValue::S(rejection.to_string()));
     if let Some(day) = day {
         item.insert(PREDICTION_DATE.into(), AttributeValue::S(day.to_string()));
@@ -95,9 +98,9 @@ pub(super) fn rejected(
     item
 }
 
-/// The `object/…` item of a counted object.
-pub(super) fn counted(prediction: &Prediction, count: u64, commit_id: Uuid) -> Item {
-    let mut item = object(
+/// The `object/…` item of a counted photo.
+pub(super) fn counted(prediction: &Prediction, count: u64, commit_id: CommitId) -> Item {
+    let mut item = object_item(
         &prediction.created.object,
         prediction.id,
         "COUNTED",
@@ -116,8 +119,9 @@ pub(super) fn counted(prediction: &Prediction, count: u64, commit_id: Uuid) -> I
     item
 }
 
-/// The record that the mobile app reads. The first seven attributes, and their formats, are those of
-/// the function before this one.
+/// The prediction record. The mobile app reads it: PredictionDate, ClassPredictionID, ClassName,
+/// Count_ClassName, CaptureTime, ImageURL_ClassName and ConfidenceScore have the names and formats of the
+/// Python function before this one.
 pub(super) fn record(prediction: &Prediction, count: u64) -> Item {
     let mut item = address(&prediction.created.object);
     for (name, value) in [
@@ -141,17 +145,15 @@ pub(super) fn record(prediction: &Prediction, count: u64) -> Item {
     ] {
         item.insert(name.into(), AttributeValue::S(value));
     }
-    let likeliest = prediction.probabilities.likeliest(LIKELIEST).into_iter();
-    let likeliest = likeliest.map(|(label, probability)| (label.to_string(), number(probability)));
-    item.insert(
-        "Probabilities".into(),
-        AttributeValue::M(likeliest.collect()),
-    );
+    let top = prediction.probabilities.top_n(TOP_CLASSES).into_iter();
+    let top = top.map(|(label, probability)| (label.to_string(), number(probability)));
+    item.insert("Probabilities".into(), AttributeValue::M(top.collect()));
     item.insert("Probability".into(), number(prediction.probability()));
     item.insert("Count_ClassName".into(), number(count));
     item
 }
 
+/// Attributes that name an object version.
 fn address(object: &ObjectVersion) -> Item {
     let mut item = Item::from([
         ("Bucket".into(), AttributeValue::S(object.bucket.clone())),
@@ -170,24 +172,25 @@ fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The ordinal given out last; 0 where there is no counter yet.
+/// The last ordinal that was issued; 0 if there is no counter yet.
 pub(super) fn issued(counter_key: &str, counter: Option<&Item>) -> Result<u64, Error> {
     match counter {
-        Some(item) if !item.is_empty() => count(item, "Issued", counter_key),
-        _ => Ok(0),
+        Some(item) => count(item, "Issued", counter_key),
+        None => Ok(0),
     }
 }
 
-/// Whether the call that drew `commit_id` wrote `item`.
-pub(super) fn is_ours(item: &Item, commit_id: Uuid) -> bool {
+/// Whether the call with this `commit_id` wrote `item`.
+pub(super) fn is_ours(item: &Item, commit_id: CommitId) -> bool {
     text(item, "CommitId").is_ok_and(|id| id == commit_id.to_string())
 }
 
+/// Reads an `object/…` item.
 pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
     match text(item, "Status")?.as_str() {
         "COUNTED" => Ok(Entry::Counted {
-            class: text(item, "ClassName")?,
-            date: text(item, PREDICTION_DATE)?,
+            class: class(item)?,
+            date: date(item)?,
             count: count(item, "Count_ClassName", &key(item)?)?,
         }),
         "REJECTED" => Ok(Entry::Rejected {
@@ -200,22 +203,26 @@ pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
     }
 }
 
-/// Its LedgerKey.
+/// The item's LedgerKey.
 pub(super) fn key(item: &Item) -> Result<String, Error> {
     text(item, LEDGER_KEY)
 }
 
 fn text(item: &Item, attribute: &'static str) -> Result<String, Error> {
-    match (item.get(attribute), item.get(LEDGER_KEY)) {
-        (Some(AttributeValue::S(value)), _) => Ok(value.clone()),
-        (_, key) => Err(Error::LedgerItem {
-            key: key
-                .and_then(|key| key.as_s().ok())
-                .cloned()
-                .unwrap_or_default(),
-            attribute,
-        }),
+    match item.get(attribute) {
+        Some(AttributeValue::S(value)) => Ok(value.clone()),
+        _ => Err(invalid(item, attribute)),
     }
+}
+
+fn class(item: &Item) -> Result<Label, Error> {
+    let class = text(item, "ClassName")?;
+    Label::try_from(class).map_err(|_| invalid(item, "ClassName"))
+}
+
+fn date(item: &Item) -> Result<NaiveDate, Error> {
+    let date = text(item, PREDICTION_DATE)?;
+    date.parse().map_err(|_| invalid(item, PREDICTION_DATE))
 }
 
 fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> {
@@ -226,4 +233,143 @@ fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> 
             key: key.to_owned(),
             attribute,
         })
+}
+
+fn invalid(item: &Item, attribute: &'static str) -> Error {
+    let key = match item.get(LEDGER_KEY) {
+        Some(AttributeValue::S(key)) => key.clone(),
+        _ => "without LedgerKey".to_owned(),
+    };
+    Error::LedgerItem { key, attribute }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::object::{ObjectCreated, VersionId};
+
+    fn created(key: &str) -> ObjectCreated {
+        let object = ObjectVersion {
+            bucket: "moths".into(),
+            key: key.into(),
+            version: VersionId::new("v1"),
+        };
+        ObjectCreated::new(object, "eu-west-1".into(), None)
+    }
+
+    fn prediction() -> Prediction {
+        prediction_of(KEY)
+    }
+
+    const KEY: &str = "farm 1/é.jpg";
+
+    /// A prediction for the photo with this `key`.
+    pub(in crate::ledger) fn prediction_of(key: &str) -> Prediction {
+        let labels = ["AAW", "ECLW", "FAW"].map(|label| Label::try_from(label.to_owned()).unwrap());
+        let probabilities =
+            crate::model::Probabilities::new(labels.into(), vec![0.125, 0.0, 0.875]);
+        let captured = "2026-11-20T23:30:05Z".parse::<DateTime<Utc>>().unwrap();
+        Prediction {
+            id: created(key).id.unread(),
+            created: created(key),
+            probabilities: probabilities.unwrap(),
+            model_version: "0123456789ab".into(),
+            captured: captured.with_timezone(&chrono_tz::Tz::Africa__Lagos),
+            predicted_at: captured,
+        }
+    }
+
+    /// The item's attributes in order, as JSON.
+    fn json(item: &Item) -> serde_json::Value {
+        let value = |value: &AttributeValue| match value {
+            AttributeValue::S(text) => serde_json::json!(text),
+            AttributeValue::N(number) => serde_json::json!({"N": number}),
+            AttributeValue::M(map) => {
+                let numbers = map
+                    .iter()
+                    .map(|(name, n)| (name.clone(), n.as_n().unwrap().clone().into()));
+                serde_json::Value::Object(numbers.collect())
+            }
+            other => panic!("{other:?}"),
+        };
+        item.iter()
+            .map(|(name, attribute)| (name.clone(), value(attribute)))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_has_the_attributes_and_formats_that_the_app_reads() {
+        // 23:30 UTC is half past midnight of the next day in Lagos.
+        assert_eq!(
+            json(&record(&prediction(), 17)),
+            serde_json::json!({
+                "PredictionDate": "2026-11-21",
+                "ClassPredictionID": format!("FAW-{}", created(KEY).id.unread()),
+                "ClassName": "FAW",
+                "Count_ClassName": {"N": "17"},
+                "CaptureTime": "00:30:05",
+                "ImageURL_ClassName":
+                    "https://moths.s3.eu-west-1.amazonaws.com/farm%201/%C3%A9.jpg?versionId=v1",
+                "ConfidenceScore": "88%",
+                "Probability": {"N": "0.875"},
+                "Probabilities": {"AAW": "0.125", "ECLW": "0", "FAW": "0.875"},
+                "Bucket": "moths",
+                "ObjectKey": "farm 1/é.jpg",
+                "VersionId": "v1",
+                "ModelVersion": "0123456789ab",
+                "PredictedAt": "2026-11-20T23:30:05.000Z",
+            })
+        );
+    }
+
+    #[test]
+    fn items_are_read_as_they_are_written() {
+        let (ours, other) = (CommitId::draw(), CommitId::draw());
+        let item = counted(&prediction(), 17, ours);
+        assert_eq!(
+            entry(&item).unwrap(),
+            Entry::Counted {
+                class: prediction().class().clone(),
+                date: prediction().date(),
+                count: 17,
+            }
+        );
+        assert!(is_ours(&item, ours) && !is_ours(&item, other));
+
+        let item = rejected(
+            &created(KEY).object,
+            created(KEY).id.unread(),
+            None,
+            &Rejection::Gone,
+            ours,
+        );
+        let reason = Rejection::Gone.to_string();
+        assert_eq!(entry(&item).unwrap(), Entry::Rejected { reason });
+    }
+
+    #[test]
+    fn a_damaged_item_is_named_with_its_attribute() {
+        let item = counted(&prediction(), 17, CommitId::draw());
+        let text = |text: &str| Some(AttributeValue::S(text.into()));
+        for (attribute, value) in [
+            ("Status", text("LOST")),
+            ("Status", None),
+            ("ClassName", text("")),
+            ("ClassName", None),
+            (PREDICTION_DATE, text("yesterday")),
+            ("Count_ClassName", text("17")),
+            ("Count_ClassName", Some(number("-1"))),
+        ] {
+            let mut item = item.clone();
+            match value {
+                Some(value) => item.insert(attribute.into(), value),
+                None => item.remove(attribute),
+            };
+            let error = entry(&item).unwrap_err().to_string();
+            let key = object_key(prediction().id);
+            assert_eq!(error, format!("ledger item {key} has no valid {attribute}"));
+        }
+        assert!(issued("count/…", Some(&Item::new())).is_err());
+        assert_eq!(issued("count/…", None).unwrap(), 0);
+    }
 }

@@ -1,4 +1,4 @@
-//! The embedded DynamoDB, with the two tables.
+//! The embedded DynamoDB with the two tables.
 
 use std::{collections::HashSet, path::Path};
 
@@ -16,11 +16,11 @@ use tokio::net::TcpListener;
 
 use super::LocalError;
 use crate::{
-    config::Config,
+    config::Tables,
     ledger::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE},
 };
 
-/// Opens the tables kept in `folder`.
+/// Opens the database in `folder`.
 pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
     let failed = |reason: String| LocalError::Tables {
         folder: folder.into(),
@@ -33,7 +33,7 @@ pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
     Database::new(path).map_err(|error| failed(error.to_string()))
 }
 
-/// Serves until `stop` ends.
+/// Serves the DynamoDB API until `stop` ends.
 pub(super) async fn serve(
     listener: TcpListener,
     database: Database,
@@ -44,16 +44,15 @@ pub(super) async fn serve(
     }
 }
 
-/// Makes the tables that `config` names where they are missing, and adds the indexes that tables of an older
-/// version lack.
-pub(super) async fn prepare_tables(client: &Client, config: &Config) -> Result<(), String> {
+/// Creates the missing tables, and adds the indexes that tables of an older version lack.
+pub(super) async fn prepare_tables(client: &Client, tables: &Tables) -> Result<(), String> {
     let predictions = [
         (PREDICTION_DATE, KeyType::Hash),
         (CLASS_PREDICTION_ID, KeyType::Range),
     ];
-    create_table(client, &config.predictions_table, &predictions).await?;
-    create_table(client, &config.ledger_table, &[(LEDGER_KEY, KeyType::Hash)]).await?;
-    add_indexes(client, &config.predictions_table).await
+    create_table(client, &tables.predictions, &predictions).await?;
+    create_table(client, &tables.ledger, &[(LEDGER_KEY, KeyType::Hash)]).await?;
+    add_indexes(client, &tables.predictions).await
 }
 
 async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), String> {
@@ -79,8 +78,8 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
     }
 }
 
-/// Adds what is missing of [`INDEXES`], one index in one update, as DynamoDB takes them. The records that are
-/// there are in an index once the update is answered.
+/// Adds the missing ones of [`INDEXES`]. DynamoDB accepts one new index in an update. Existing records are in
+/// the index when the update returns.
 async fn add_indexes(client: &Client, table: &str) -> Result<(), String> {
     let described = client.describe_table().table_name(table).send().await;
     let described = described.map_err(|error| DisplayErrorContext(error).to_string())?;
@@ -123,7 +122,7 @@ fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, String> {
     Ok(GlobalSecondaryIndexUpdate::builder().create(create).build())
 }
 
-/// Every key is a string.
+/// An attribute that is part of a key. All of them are strings.
 fn definition(attribute: &str) -> Result<AttributeDefinition, String> {
     AttributeDefinition::builder()
         .attribute_name(attribute)

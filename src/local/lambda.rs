@@ -1,4 +1,4 @@
-//! The Lambda service: a queue of invocations, and the Invoke API.
+//! The embedded Lambda service: a queue of invocations, and the Invoke API.
 
 use std::sync::Arc;
 
@@ -19,23 +19,22 @@ use uuid::Uuid;
 
 /// Name of the function.
 pub const FUNCTION: &str = "moth-classifier";
-/// Lambda's own: an asynchronous invocation that fails is tried twice more.
+/// Attempts at an asynchronous invocation, as in Lambda: one and two retries.
 const ATTEMPTS: usize = 3;
-/// Lambda's limit on the payload of a synchronous invocation.
+/// Lambda's limit on the payload of a synchronous invocation, in bytes.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
-/// What the function answered, or its error as Lambda reports it.
+/// The function's answer, or its error as Lambda reports it.
 pub(super) type Answer = Result<Bytes, Value>;
 
-/// One event on its way to a sandbox.
+/// An event that waits for a function instance.
 pub(super) struct Invocation {
     pub(super) request_id: Uuid,
     pub(super) payload: Bytes,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
-/// The invocations that wait for a sandbox. A sandbox that dies with one in its hands answers it; one
-/// that dies before it took it over puts it back.
+/// The invocations that wait for a function instance.
 #[derive(Clone)]
 pub(super) struct Queue {
     waiting: Arc<Mutex<mpsc::UnboundedReceiver<Invocation>>>,
@@ -43,11 +42,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The next invocation; `None` once Lambda is closed.
+    /// Waits for the next invocation; `None` once Lambda is closed.
     pub(super) async fn next(&self) -> Option<Invocation> {
         self.waiting.lock().await.recv().await
     }
 
+    /// Returns an invocation to an instance that died before it could accept it.
     pub(super) fn put_back(&self, invocation: Invocation) {
         if let Some(queue) = self.back.upgrade() {
             let _ = queue.send(invocation);
@@ -55,7 +55,7 @@ impl Queue {
     }
 }
 
-/// Takes invocations.
+/// The Lambda service.
 #[derive(Clone)]
 pub struct Lambda {
     queue: Arc<std::sync::Mutex<Option<mpsc::UnboundedSender<Invocation>>>>,
@@ -77,7 +77,7 @@ impl Lambda {
         )
     }
 
-    /// Invokes the function and waits for its answer; `None` where Lambda is closed first.
+    /// Invokes the function and waits for its answer; `None` if Lambda is closed first.
     async fn invoke(&self, request_id: Uuid, payload: Bytes) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
         {
@@ -97,8 +97,8 @@ impl Lambda {
         answer.await.ok()
     }
 
-    /// Invokes the function as S3 does: an error is tried again, twice. Unlike Lambda, which waits
-    /// one minute and then two, this tries again at once. `None` where Lambda is closed first.
+    /// Invokes the function as S3 does, with two retries after an error. Lambda waits one minute before the
+    /// first retry and two before the second; this retries at once. `None` if Lambda is closed first.
     pub(super) async fn invoke_asynchronously(
         &self,
         payload: Bytes,
@@ -114,17 +114,17 @@ impl Lambda {
                     );
                 }
                 Err(failure) => {
-                    error = failure["errorMessage"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .to_owned();
+                    error = match failure["errorMessage"].as_str() {
+                        Some(message) => message.to_owned(),
+                        None => failure.to_string(),
+                    };
                 }
             }
         }
         Some(Err(error))
     }
 
-    /// Takes no more invocations.
+    /// Closes the service for further invocations.
     pub(super) fn close(&self) {
         self.queue
             .lock()
@@ -158,7 +158,7 @@ async fn invoke(
     headers: HeaderMap,
     payload: Bytes,
 ) -> Response {
-    // A name, an ARN, either with a version or an alias.
+    // The name may be an ARN, and may end in a version or an alias.
     if !name.split(':').any(|part| part == FUNCTION) {
         let error = json!({"Type": "User", "Message": format!("Function not found: {name}")});
         let kind = [("x-amzn-errortype", "ResourceNotFoundException")];

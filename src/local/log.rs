@@ -1,4 +1,4 @@
-//! The function's log, bounded: `function.log`, and `function.log.1` with the lines before it.
+//! The function's log: `function.log`, and `function.log.1` with the lines before it. Its size is bounded.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,12 +13,12 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Size at which the log is rotated: about 6,000 photos.
+/// Size at which the log is rotated: the lines of about 6,000 photos.
 const MAX_BYTES: u64 = 10 * 1024 * 1024;
-/// How long to wait for a dead process's remaining output. A child process may hold the pipe open.
+/// Time to wait for the remaining output of an ended instance. A child process may keep the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The log, open for appending. Clones write to the same files.
+/// The log, open for appending. Clones write to the same file.
 #[derive(Clone)]
 pub(super) struct Log(Arc<Shared>);
 
@@ -34,7 +34,7 @@ struct Current {
 }
 
 impl Log {
-    /// Opens the log in `folder`, behind what an earlier run wrote.
+    /// Opens the log in `folder` and appends to that of an earlier run.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         Self::with_limit(folder, MAX_BYTES)
     }
@@ -49,18 +49,18 @@ impl Log {
         })))
     }
 
-    /// Where the newest lines are.
+    /// Path of the file with the newest lines.
     pub(super) fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Appends one line, with its line feed.
+    /// Appends one line, which ends in a line feed.
     fn append(&self, line: &[u8]) -> io::Result<()> {
         let mut current = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         let length = line.len() as u64;
         if current.bytes > 0 && current.bytes + length > self.0.max_bytes {
             match fs::rename(&self.0.path, self.0.path.with_extension("log.1")) {
-                // It was renamed before, and the new one could not be opened then.
+                // An earlier rotation renamed the file and could not open the new one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed?,
             }
@@ -71,7 +71,7 @@ impl Log {
         Ok(())
     }
 
-    /// The last line, if there is one and it can be read.
+    /// The last line; `None` if the log is empty or unreadable.
     pub(super) fn last_line(&self) -> Option<String> {
         let text = fs::read_to_string(&self.0.path).ok()?;
         text.lines().last().map(ToOwned::to_owned)
@@ -86,7 +86,7 @@ impl Current {
     }
 }
 
-/// The copying of one process's output into the log.
+/// Copies the output of one instance to the log.
 pub(super) struct Copying(JoinSet<()>);
 
 impl Copying {
@@ -94,7 +94,7 @@ impl Copying {
         Self(JoinSet::new())
     }
 
-    /// Copies every line of `output` into `log`, as it comes.
+    /// Copies every line of `output` to `log`.
     pub(super) fn add(&mut self, log: &Log, output: impl AsyncRead + Unpin + Send + 'static) {
         let log = log.clone();
         self.0.spawn(async move {
@@ -102,31 +102,32 @@ impl Copying {
         });
     }
 
-    /// Waits until all that the process wrote before it ended is in the log.
+    /// Waits until the remaining output of the ended instance is in the log.
     pub(super) async fn finish(mut self) {
         let all = async { while self.0.join_next().await.is_some() {} };
-        // What is late is given up: the tasks end with this.
+        // Later output is lost: dropping the tasks ends them.
         let _ = tokio::time::timeout(DRAIN, all).await;
     }
 }
 
-/// Reads on where a line cannot be written: a process whose output nobody reads would fail.
+/// Copies lines. It keeps reading if a line cannot be written, because an instance whose output nobody reads
+/// would block.
 async fn copy(log: &Log, output: impl AsyncRead + Unpin) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
-    let mut is_said = false;
-    // A pipe that cannot be read has ended.
+    let mut is_reported = false;
+    // A read error counts as the end of the pipe.
     while output
         .read_until(b'\n', &mut line)
         .await
         .is_ok_and(|bytes| bytes > 0)
     {
         if let Err(error) = log.append(&line)
-            && !is_said
+            && !is_reported
         {
             let path = log.path().display();
             tracing::error!(%error, "the function's log {path} cannot be written: lines are lost");
-            is_said = true;
+            is_reported = true;
         }
         line.clear();
     }
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_file_makes_room_for_the_next_and_the_oldest_is_dropped() {
+    fn a_full_log_is_rotated_and_the_oldest_lines_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::with_limit(folder.path(), 20).unwrap();
         for number in 0..7 {
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_before_counts() {
+    fn the_log_of_an_earlier_run_counts_towards_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("function.log"), "of before\n").unwrap();
         let log = Log::with_limit(folder.path(), 20).unwrap();

@@ -1,4 +1,4 @@
-//! What a message of the failure queue holds, and what the function says of an error.
+//! Messages of the failure queue, and errors of the function.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     object::ObjectVersion,
 };
 
-/// The event in a message's `body`: inside what a Lambda destination writes, or the body itself.
+/// The event in a message's `body`: the `requestPayload` of a Lambda failure record, or the body itself.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
 pub(super) fn event_in(body: &str) -> Result<Value, String> {
@@ -20,16 +20,16 @@ pub(super) fn event_in(body: &str) -> Result<Value, String> {
     })
 }
 
-/// The photos of `event`, if at least one of its records can be read. The function then counts those that can be
-/// read, and fails for the others: the message is kept.
+/// The photos of `event`, if at least one of its records can be read. The function then counts those, and fails
+/// because of the others, so that the message is kept.
 pub(super) fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
-    // Only batch jobs leave the region to the function, and they are refused here.
+    // Only events of batch jobs lack the region, and these are refused here.
     let Event { source, parts } = event::parse(event, "");
     if source != event::Source::Notification {
         return Err("the event is of a queue or a batch job, which repeat it themselves".into());
     }
     let (mut photos, mut malformed) = (Vec::new(), None);
-    for object in parts.into_iter().flat_map(|part| part.objects) {
+    for object in parts.into_iter().flat_map(|part| part.records) {
         match object {
             Ok(created) => photos.push(created.object),
             Err(error) => malformed = Some(error),
@@ -41,7 +41,7 @@ pub(super) fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
     }
 }
 
-/// `errorMessage` of the function's error.
+/// `errorMessage` in the function's error.
 pub(super) fn function_error(payload: &[u8]) -> Option<String> {
     let error: Value = serde_json::from_slice(payload).ok()?;
     Some(error.get("errorMessage")?.as_str()?.to_owned())
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn both_deliveries_hold_the_event() {
+    fn both_kinds_of_messages_contain_the_event() {
         let direct = json!({
             "version": "1.0",
             "requestContext": {"condition": "RetriesExhausted"},
@@ -81,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_nothing_has_no_photos() {
+    fn a_test_event_has_no_photos() {
         let test = json!({"Event": "s3:TestEvent", "Bucket": "moths"});
         assert_eq!(photos_in(&test.to_string()), Ok(0));
     }
 
     #[test]
-    fn a_malformed_record_leaves_the_others() {
+    fn a_malformed_record_does_not_affect_the_others() {
         let mut event = s3_event();
         let bad = json!({"eventName": "ObjectCreated:Put"});
         event["Records"].as_array_mut().unwrap().push(bad);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_read_is_named() {
+    fn an_unreadable_message_is_described() {
         for (body, said) in [
             ("oops", "not JSON"),
             (r#"{"requestPayload": {}}"#, "got an empty object"),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_functions_error_is_its_message() {
+    fn the_error_of_the_function_is_its_message() {
         let payload = br#"{"errorType": "Retryable", "errorMessage": "1 of 1 records failed"}"#;
         assert_eq!(function_error(payload).unwrap(), "1 of 1 records failed");
         assert_eq!(function_error(b""), None);

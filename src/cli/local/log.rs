@@ -1,4 +1,4 @@
-//! What `local` logs on standard error.
+//! The log of `local`, on standard error.
 
 use std::{fmt, io};
 
@@ -6,29 +6,31 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::logging;
 
-/// s3s logs every refused request as an error, and a refusal is an answer.
-const LEVELS: &str = "error,s3s=off";
-/// Where dynoxide, the embedded DynamoDB, logs its answers.
+/// Log target of the responses of dynoxide, the embedded DynamoDB.
 const DYNAMODB: &str = "dynoxide::server";
 
-/// Logs to standard error from now on.
+/// Starts the log.
 pub(super) fn start() {
+    // s3s logs every refused request as an error, although a refusal is a normal response.
+    let default = Targets::new()
+        .with_default(Level::ERROR)
+        .with_target("s3s", LevelFilter::OFF);
     tracing_subscriber::registry()
-        .with(Levels(logging::levels(LEVELS)))
+        .with(Levels(logging::levels(default)))
         .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
         .init();
 }
 
-/// Lets through what the levels let through, and logs the failures of the embedded DynamoDB.
+/// Applies the levels, and also passes failures of the embedded DynamoDB.
 ///
-/// dynoxide names the cause of a failure only in the body of its answer, and logs that at TRACE, as it does with
-/// refused requests, of which the ledger makes many: a condition that does not hold is an answer.
+/// dynoxide tells the cause of a failure only in the body of its response, which it logs at TRACE. It logs
+/// refused requests in the same way, and those are frequent: a failed condition is a normal response.
 struct Levels(Targets);
 
 impl Levels {
@@ -36,21 +38,21 @@ impl Levels {
         self.0.would_enable(metadata.target(), metadata.level())
     }
 
-    fn may_tell_of_a_failure(&self, metadata: &Metadata<'_>) -> bool {
+    fn may_report_a_failure(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == DYNAMODB && self.0.would_enable(DYNAMODB, &Level::ERROR)
     }
 }
 
 impl<S: Subscriber> Layer<S> for Levels {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.enable(metadata) || self.may_tell_of_a_failure(metadata) {
+        match self.enable(metadata) || self.may_report_a_failure(metadata) {
             true => Interest::always(),
             false => Interest::never(),
         }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.enable(metadata) || self.may_tell_of_a_failure(metadata)
+        self.enable(metadata) || self.may_report_a_failure(metadata)
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
@@ -67,7 +69,7 @@ impl<S: Subscriber> Layer<S> for Levels {
     }
 }
 
-/// What the embedded DynamoDB logs of a request. The message comes before the other fields.
+/// A response in the log of the embedded DynamoDB. The message precedes the other fields.
 #[derive(Default)]
 struct Answer {
     is_error: bool,
@@ -76,7 +78,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The error, where it is not one of the request.
+    /// The error, if it is the service's and not the request's.
     fn failure(&self) -> Option<String> {
         let body: Value = serde_json::from_str(&self.body).ok()?;
         let kind = body["__type"].as_str()?;

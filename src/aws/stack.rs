@@ -18,9 +18,9 @@ pub(crate) const INVOKE_LIMIT: Duration =
 /// Outputs that the operator's commands use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
-    /// ARN of the function's alias: what S3 and the queue invoke.
+    /// ARN of the function's alias, which S3 and the queue invoke.
     pub function: String,
-    /// URL of the queue with the events that were given up on.
+    /// URL of the queue with the events on which the function gave up.
     pub failure_queue: String,
     /// URL of the queue in which photos wait for the function.
     pub upload_queue: String,
@@ -29,27 +29,27 @@ pub struct Stack {
 /// Why a stack cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// The region is not known.
+    /// The region is unknown.
     #[error(
-        "the region is not known: set AWS_REGION, or a region in the AWS CLI's profile (aws configure)"
+        "the region is unknown: set AWS_REGION, or a region in the AWS CLI's profile (aws configure)"
     )]
     Region,
-    /// There is no such stack.
+    /// The stack does not exist.
     #[error(
         "there is no stack {name} in {region}: name another with --stack, or another region with AWS_REGION"
     )]
     Missing {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// Where it was looked for.
+        /// The region that was searched.
         region: String,
     },
-    /// The name does not tell one stack.
-    #[error("{stacks} stacks answer to the name {name:?}: name one with --stack")]
+    /// The name does not identify one stack.
+    #[error("{stacks} stacks have the name {name:?}: name one with --stack")]
     Ambiguous {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// How many answered.
+        /// Number of stacks.
         stacks: usize,
     },
     /// The stack lacks an output.

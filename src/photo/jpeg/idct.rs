@@ -1,50 +1,50 @@
-//! From frequencies to levels: of an 8×8 block its lowest N×M become N×M levels.
+//! Inverse DCT at a reduced size: the lowest N×M coefficients of an 8×8 block become N×M levels.
 //!
-//! A coefficient is the weight of a cosine over the block. Its sum with the others, taken at the middles
-//! of N equal parts instead of 8, is the picture at a lower resolution, and no frequency that such a
-//! picture cannot hold is in it.
+//! A coefficient is the amplitude of a cosine over the block. The sum of the cosines, sampled at the
+//! centres of N equal parts instead of 8, is the block at a lower resolution. The discarded coefficients
+//! are exactly the frequencies above the Nyquist limit of that resolution.
 
 use std::{array, f32::consts::PI};
 
 use super::huffman::{Ac, Bits};
 
-/// Where the k-th coefficient in zigzag order lies, row by row: figure A.6.
+/// Row-major position of the k-th coefficient in zigzag order: figure A.6.
 const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// The slot of coefficients that are not needed.
+/// Slot in a [`Block`] for coefficients that are discarded.
 const UNUSED: u8 = 64;
 
-/// A block's N×M lowest coefficients, row by row; the last takes all that are not needed.
+/// The lowest N×M coefficients of a block in row-major order; slot [`UNUSED`] receives the others.
 pub(super) type Block = [f32; 65];
 
-/// Which coefficients are needed, in zigzag order.
-pub(super) struct Order {
-    /// The place of each in a [`Block`].
+/// The coefficients that are kept, in zigzag order.
+pub(super) struct Kept {
+    /// Slot of each coefficient in a [`Block`].
     pub(super) slots: [u8; 64],
-    /// What each is multiplied with.
-    pub(super) steps: [f32; 64],
-    /// From here on none is needed.
+    /// Quantization factor of each coefficient.
+    pub(super) factors: [f32; 64],
+    /// Zigzag index after the last kept coefficient.
     pub(super) end: usize,
 }
 
 type Transform = fn(&Block, &[Cosines; 2], &mut [u8], usize);
 
-/// The transform of one component's blocks.
+/// Inverse DCT of one component's blocks.
 pub(super) struct Idct {
     pub(super) width: usize,
     pub(super) height: usize,
-    order: Order,
-    /// The cosines across, and down.
+    kept: Kept,
+    /// Cosines for the horizontal and the vertical pass.
     cosines: [Cosines; 2],
     transforms: [Transform; 4],
     block: Block,
 }
 
-/// `[u][x]`: the u-th cosine in the middle of the x-th part.
+/// `[u][x]`: the u-th cosine, with its factor, at the centre of the x-th part.
 type Cosines = [[f32; 8]; 8];
 
 impl Idct {
@@ -58,9 +58,9 @@ impl Idct {
         Some(Self {
             width,
             height,
-            order: Order {
+            kept: Kept {
                 slots,
-                steps: quantization.map(f32::from),
+                factors: quantization.map(f32::from),
                 end: slots.iter().rposition(|&slot| slot != UNUSED)? + 1,
             },
             cosines: [cosines(width), cosines(height)],
@@ -69,7 +69,7 @@ impl Idct {
         })
     }
 
-    /// Reads a block and writes its levels to `out`, whose rows are `stride` apart.
+    /// Decodes a block and writes its levels to `out`, whose lines are `stride` apart.
     pub(super) fn block(
         &mut self,
         dc: i16,
@@ -79,12 +79,12 @@ impl Idct {
         stride: usize,
     ) -> Option<()> {
         self.block = [0.0; 65];
-        self.block[0] = f32::from(dc) * self.order.steps[0];
-        let end = ac.coefficients(bits, &self.order, &mut self.block)?;
+        self.block[0] = f32::from(dc) * self.kept.factors[0];
+        let end = ac.coefficients(bits, &self.kept, &mut self.block)?;
         let [one, two, four, all] = self.transforms;
         let transform = match end {
             1 => one,
-            // The first 3 in zigzag order are of the lowest 2×2, the first 10 of the lowest 4×4.
+            // The first 3 coefficients in zigzag order are in the lowest 2×2, the first 10 in the lowest 4×4.
             2..=3 => two,
             4..=10 => four,
             _ => all,
@@ -94,7 +94,7 @@ impl Idct {
     }
 }
 
-/// With the factors of A.3.3.
+/// The cosines for `parts` parts, with the factors of A.3.3.
 fn cosines(parts: usize) -> Cosines {
     array::from_fn(|u| {
         array::from_fn(|x| {
@@ -104,7 +104,8 @@ fn cosines(parts: usize) -> Cosines {
     })
 }
 
-/// The functions for blocks of `width` × `height` levels, for the first, the lowest 2×2, 4×4 and all coefficients.
+/// The transforms for blocks of `width` × `height` levels: for the DC coefficient alone, the lowest 2×2, the
+/// lowest 4×4, and all coefficients.
 fn transforms(width: usize, height: usize) -> Option<[Transform; 4]> {
     macro_rules! of {
         ($($width:literal $height:literal,)*) => {
@@ -118,7 +119,7 @@ fn transforms(width: usize, height: usize) -> Option<[Transform; 4]> {
     of!(1 1, 1 2, 1 4, 1 8, 2 1, 2 2, 2 4, 2 8, 4 1, 4 2, 4 4, 4 8, 8 1, 8 2, 8 4, 8 8,)
 }
 
-/// The levels of a block that has but its first coefficient.
+/// Transform of a block whose only nonzero coefficient is the DC coefficient.
 fn flat<const W: usize, const H: usize>(
     block: &Block,
     _: &[Cosines; 2],
@@ -131,14 +132,14 @@ fn flat<const W: usize, const H: usize>(
     }
 }
 
-/// The levels of a block whose coefficients beyond the lowest `N`×`N` are zeros.
+/// Transform of a block whose coefficients beyond the lowest `N`×`N` are zero.
 fn levels<const W: usize, const H: usize, const N: usize>(
     block: &Block,
     [across, down]: &[Cosines; 2],
     out: &mut [u8],
     stride: usize,
 ) {
-    // Rows first: [v][x].
+    // Horizontal pass: [v][x].
     let mut rows = [[0f32; W]; H];
     for v in 0..H.min(N) {
         for u in 0..W.min(N) {
@@ -158,12 +159,12 @@ fn levels<const W: usize, const H: usize, const N: usize>(
     }
 }
 
-/// The middle of all levels (A.3.1), and a little: a half is rounded up, as other decoders do.
+/// Level shift (A.3.1), plus a small bias so that a half is rounded up, as other decoders do.
 const OFFSET: f32 = 128.0 + 1.0 / 64.0;
 
 /// The nearest level.
 fn level(value: f32) -> u8 {
-    // The sum has no bits left for a fraction.
+    // Adding 2^23 leaves a float no bits for a fraction: the addition rounds to the nearest integer.
     const ROUND: f32 = (1 << 23) as f32;
     (value.clamp(0.0, 255.0) + ROUND).to_bits() as u8
 }

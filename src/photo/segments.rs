@@ -1,39 +1,40 @@
-//! What a file says of its own parts, held against the bytes that are there before a decoder believes it.
+//! Marker segments of JPEG, chunks of PNG and WebP. Declared lengths are checked against the bytes of the
+//! file before a decoder trusts them.
 
 use flate2::Crc;
 
-/// Marker of a JPEG's end: ITU-T T.81, table B.1.
+/// End-of-image marker of a JPEG: ITU-T T.81, table B.1.
 const EOI: u8 = 0xd9;
-/// Marker before entropy-coded data.
+/// Start-of-scan marker, which precedes entropy-coded data.
 const SOS: u8 = 0xda;
 
-/// Whether a JPEG reaches its end-of-image marker.
+/// Whether a JPEG has its end-of-image marker.
 ///
-/// The decoder would fill the missing part with gray, and the model would classify the gray. What
-/// follows the end (as phones append) is ignored.
-pub fn jpeg_is_complete(bytes: &[u8]) -> bool {
+/// A decoder fills the missing part of a truncated file with gray, and the model would classify the gray.
+/// Bytes after the marker, which some phones append, are ignored.
+pub(super) fn jpeg_is_complete(bytes: &[u8]) -> bool {
     jpeg_markers(bytes).any(|(marker, _)| marker == EOI)
 }
 
-/// Marker segments of a JPEG's header, up to the first scan.
-pub fn jpeg_header(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+/// Marker and content of each segment in a JPEG's header, which ends at the first scan.
+pub(super) fn jpeg_header(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     jpeg_markers(bytes).take_while(|(marker, _)| *marker != SOS)
 }
 
-/// Marker and content of each segment after the first marker; what has no length has no content.
+/// Marker and content of each segment after the first marker. A marker without a length has no content.
 ///
-/// Marker segments are skipped by their length, so that no marker of an embedded thumbnail counts. The
-/// iterator ends before a segment that is cut off.
+/// Segments are skipped by their length, so a marker inside an embedded thumbnail is not found. The
+/// iterator ends before a truncated segment.
 fn jpeg_markers(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut rest = bytes.get(2..).unwrap_or_default();
+    let mut rest = bytes.get(2..).unwrap_or(&[]);
     std::iter::from_fn(move || {
         let at = memchr::memchr(0xff, rest)?;
         rest = &rest[at + 1..];
         let (&marker, after) = rest.split_first()?;
         let content = match marker {
-            // A fill byte may be the first byte of the next marker.
+            // A fill byte (0xff) may be the first byte of the next marker.
             0xff => return Some((marker, &rest[..0])),
-            // Stuffed zero, TEM, RST0–7, SOI, EOI: no length follows.
+            // Stuffed zero, TEM, RST0–7, SOI and EOI have no length.
             0x00 | 0x01 | 0xd0..=EOI => &after[..0],
             _ => {
                 let length = u16::from_be_bytes(*after.first_chunk()?);
@@ -41,22 +42,22 @@ fn jpeg_markers(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
             }
         };
         rest = &after[content.len()..];
-        Some((marker, content.get(2..).unwrap_or_default()))
+        Some((marker, content.get(2..).unwrap_or(&[])))
     })
 }
 
 /// A chunk of a PNG: <https://www.w3.org/TR/png-3/#5Chunk-layout>.
-pub struct PngChunk<'a> {
-    /// Its name.
-    pub kind: &'a [u8; 4],
-    /// What it holds.
-    pub content: &'a [u8],
+pub(super) struct PngChunk<'a> {
+    /// Chunk type, such as `IDAT`.
+    pub(super) kind: &'a [u8; 4],
+    /// Chunk data.
+    pub(super) content: &'a [u8],
     checksum: u32,
 }
 
 impl PngChunk<'_> {
-    /// Whether the chunk has the checksum that it declares.
-    pub fn is_intact(&self) -> bool {
+    /// Whether the chunk's checksum is correct.
+    pub(super) fn is_intact(&self) -> bool {
         let mut crc = Crc::new();
         crc.update(self.kind);
         crc.update(self.content);
@@ -64,9 +65,9 @@ impl PngChunk<'_> {
     }
 }
 
-/// The chunks of a PNG, up to one that is cut off.
-pub fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = PngChunk<'_>> {
-    let mut rest = bytes.get(8..).unwrap_or_default();
+/// The chunks of a PNG. The iterator ends before a truncated chunk.
+pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = PngChunk<'_>> {
+    let mut rest = bytes.get(8..).unwrap_or(&[]);
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk::<4>()?;
         let (kind, after) = after.split_first_chunk::<4>()?;
@@ -81,19 +82,19 @@ pub fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = PngChunk<'_>> {
     })
 }
 
-/// Kind and content of each chunk of a WebP; of one that is cut off, what is there.
-pub fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
-    riff_chunks(bytes.get(12..).unwrap_or_default())
+/// Type and content of each chunk of a WebP. A truncated chunk has the bytes that are present.
+pub(super) fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    riff_chunks(bytes.get(12..).unwrap_or(&[]))
 }
 
-/// The largest lossy frame of a WebP, in pixels; 0 if there is none.
+/// Pixels in the largest lossy frame of a WebP; 0 if it has none.
 ///
-/// The decoder allocates it, and only then compares its size with that of the whole picture.
-pub fn webp_frame_pixels(bytes: &[u8]) -> u64 {
+/// The decoder allocates a frame before it compares the frame's size with the canvas.
+pub(super) fn webp_frame_pixels(bytes: &[u8]) -> u64 {
     let frames = webp_chunks(bytes).flat_map(|(kind, content)| match kind {
         b"VP8 " => vec![content],
-        // An animation's frame: 16 bytes of position and duration, then chunks.
-        b"ANMF" => riff_chunks(content.get(16..).unwrap_or_default())
+        // A frame of an animation: 16 bytes of position and duration, then chunks.
+        b"ANMF" => riff_chunks(content.get(16..).unwrap_or(&[]))
             .map(|(_, content)| content)
             .collect(),
         _ => vec![],
@@ -112,7 +113,7 @@ fn vp8_pixels(frame: &[u8]) -> u64 {
     }
 }
 
-/// Kind and content of each chunk; of one that is cut off, what is there.
+/// Type and content of each RIFF chunk. A truncated chunk has the bytes that are present.
 /// <https://developers.google.com/speed/webp/docs/riff_container>
 fn riff_chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     std::iter::from_fn(move || {
@@ -120,7 +121,7 @@ fn riff_chunks(mut rest: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
         let (size, content) = after.split_first_chunk::<4>()?;
         let size = u32::from_le_bytes(*size) as usize;
         let padded = size + size % 2;
-        rest = content.get(padded..).unwrap_or_default();
+        rest = content.get(padded..).unwrap_or(&[]);
         Some((kind, content.get(..size).unwrap_or(content)))
     })
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_in_animations_too() {
+    fn the_largest_frame_may_be_in_an_animation() {
         let frame = |side: u16| {
             let side = side.to_le_bytes();
             [&[0, 0, 0, 0x9d, 0x01, 0x2a], &side[..], &side[..]].concat()

@@ -1,16 +1,15 @@
-//! `model.json`: what the ONNX file beside it expects and what its outputs mean.
+//! `model.json`: the input that the ONNX file beside it expects, and the meaning of its output.
 
 use std::{
     collections::{BTreeMap, HashSet},
     fs, io,
-    path::Path,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::Deserialize;
 
-use crate::prediction::Label;
+use super::Label;
 
 /// File name of the manifest inside MODEL_DIR.
 pub const MANIFEST: &str = "model.json";
@@ -29,10 +28,10 @@ pub struct Manifest {
     pub input: Input,
     /// The model's one output.
     pub output: Output,
-    /// How pixels become numbers.
+    /// How pixels become the values of the input tensor.
     pub preprocess: Preprocess,
-    /// What TensorFlow says of the picture of `classify --self-test`: its likeliest classes. A manifest
-    /// written before there was one has none.
+    /// TensorFlow's most probable classes for the photo of `classify --self-test`; empty in a manifest that
+    /// is older than the self-test.
     pub self_test: BTreeMap<Label, f32>,
 }
 
@@ -60,34 +59,33 @@ pub enum Layout {
     Nchw,
 }
 
-/// The model's one output: float32, one number for each label.
+/// The model's one output: float32, one value for each label.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Output {
     /// Name of the ONNX output.
     pub name: String,
-    /// What the numbers are.
+    /// Meaning of the values.
     pub kind: OutputKind,
 }
 
-/// What the numbers of the output are.
+/// Meaning of the output's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputKind {
-    /// They sum to 1.
+    /// Probabilities, whose sum is 1.
     Probabilities,
-    /// Softmax makes them probabilities.
+    /// Logits, which softmax converts to probabilities.
     Logits,
 }
 
-/// How the pixels of an RGB picture become the numbers of the input tensor:
-/// resize, put the channels in order, then `(pixel * scale - mean) / std` for each channel.
+/// How the pixels of an RGB image become the values of the input tensor: resize, reorder the channels, then `(pixel * scale - mean) / std` for each channel.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Preprocess {
-    /// Filter of the resize to the input's width and height; the aspect ratio is not kept.
+    /// Filter of the resize to the input's width and height. The aspect ratio is not preserved.
     pub resize: Resize,
     /// Order of the channels in the tensor.
     pub color: Color,
-    /// Factor on pixel values 0–255.
+    /// Factor for pixel values 0–255.
     pub scale: f32,
     /// Subtracted after scaling, in the tensor's channel order.
     pub mean: [f32; 3],
@@ -95,7 +93,7 @@ pub struct Preprocess {
     pub std: [f32; 3],
 }
 
-/// Resize filters, named and computed as Pillow's, with its antialiasing.
+/// Resize filter, with the name, formula and antialiasing of Pillow's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resize {
@@ -115,7 +113,7 @@ pub enum Color {
     Bgr,
 }
 
-/// Why there is no usable manifest.
+/// Why the manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file cannot be read.
@@ -123,15 +121,15 @@ pub enum ManifestError {
     Read {
         /// Path of the manifest.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is not a manifest.
+    /// The file is not a valid manifest.
     #[error("{path} is not a model manifest")]
     Parse {
         /// Path of the manifest.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         source: serde_json::Error,
     },
 }
@@ -141,7 +139,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// Where the file is missing, not JSON, or says what cannot be: see [`ManifestError`].
+    /// If the file is missing, not JSON, or has an invalid value.
     pub fn read(dir: &Path) -> Result<Self, ManifestError> {
         let path = dir.join(MANIFEST);
         let json = match fs::read(&path) {
@@ -151,9 +149,9 @@ impl Manifest {
         serde_json::from_slice(&json).map_err(|source| ManifestError::Parse { path, source })
     }
 
-    /// What a prediction record calls the model: the first 12 digits of the hash.
+    /// ModelVersion of a prediction record: the first 12 digits of the hash.
     pub fn model_version(&self) -> &str {
-        self.sha256.get(..12).unwrap_or(&self.sha256)
+        &self.sha256[..12]
     }
 }
 
@@ -198,9 +196,9 @@ impl TryFrom<Unchecked> for Manifest {
         }
         let mut seen = HashSet::new();
         if let Some(label) = labels.iter().find(|label| !seen.insert(*label)) {
-            return Err(format!("label {label} stands twice"));
+            return Err(format!("label {label} occurs twice"));
         }
-        // 4096 × 4096 × 3 floats are 200 MB: more is a mistake, not a model for photos.
+        // 4096 × 4096 × 3 floats are 200 MB: a larger input is a mistake.
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
             return Err(format!(
                 "input is {}×{}, not 1 to 4096",
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read() {
+    fn a_valid_manifest_is_read() {
         let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
         assert_eq!(manifest.model_version(), "0123456789ab");
         assert_eq!(manifest.preprocess.color, Color::Bgr);
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn an_invalid_value_is_refused_by_name() {
         for (field, value, message) in [
             ("file", json!("../model.onnx"), "beside the manifest"),
             ("sha256", json!("abc"), "hexadecimal"),

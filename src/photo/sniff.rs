@@ -1,50 +1,50 @@
-//! Which format bytes are of, by their magic numbers, and a JPEG's coding process by its frame header.
-//! Names, extensions and content types are not asked.
+//! Recognises the format of a photo by its magic number, and the coding process of a JPEG by its frame
+//! header. Key, file extension and Content-Type are ignored: they are often wrong.
 
 use image::ImageFormat;
 
-use crate::{container::jpeg_header, error::Rejection};
+use super::{rejection::Rejection, segments::jpeg_header};
 
-/// What people send in place of a photo: offset and magic number, what it is, what to do.
+/// Files that people send instead of a photo: offset, magic number, name of the format, and what to do.
 const UNSUPPORTED: &[(usize, &[u8], &str, &str)] = &[
-    (0, b"GIF8", "GIF", PICTURE),
-    (0, b"BM", "BMP", PICTURE),
-    (0, b"\0\0\x01\0", "ICO", PICTURE),
-    // Also the raw formats that are built on TIFF: DNG, NEF, ARW, CR2.
+    (0, b"GIF8", "GIF", IMAGE),
+    (0, b"BM", "BMP", IMAGE),
+    (0, b"\0\0\x01\0", "ICO", IMAGE),
+    // Includes the raw formats that are based on TIFF: DNG, NEF, ARW, CR2.
     (0, b"II*\0", "TIFF or camera raw", CAMERA),
     (0, b"MM\0*", "TIFF or camera raw", CAMERA),
     (4, b"ftypcrx ", "camera raw", CAMERA),
-    // ISO base media brands of HEIF pictures: ISO/IEC 23008-12, annex B.
+    // ISO base media brands of HEIF images: ISO/IEC 23008-12, annex B.
     (4, b"ftyphei", "HEIC", PHONE),
     (4, b"ftyphev", "HEIC", PHONE),
     (4, b"ftypmif1", "HEIC", PHONE),
     (4, b"ftypmsf1", "HEIC", PHONE),
-    (4, b"ftypavi", "AVIF", PICTURE),
-    // What else has a brand is a film: MP4, MOV, 3GP.
+    (4, b"ftypavi", "AVIF", IMAGE),
+    // Every other brand is a video: MP4, MOV, 3GP.
     (4, b"ftyp", "video", PHOTO),
     (8, b"AVI LIST", "video", PHOTO),
     (0, b"\x1a\x45\xdf\xa3", "video", PHOTO),
-    (0, b"\xff\x0a", "JPEG XL", PICTURE),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL", PICTURE),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000", PICTURE),
-    (0, b"8BPS", "Photoshop", PICTURE),
+    (0, b"\xff\x0a", "JPEG XL", IMAGE),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL", IMAGE),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000", IMAGE),
+    (0, b"8BPS", "Photoshop", IMAGE),
     (0, b"%PDF-", "PDF", PHOTO),
     (0, b"PK\x03\x04", "ZIP", "unpack it and send the photos"),
 ];
 
-const PICTURE: &str = "send JPEG, PNG or WebP";
+const IMAGE: &str = "send JPEG, PNG or WebP";
 const PHOTO: &str = "send a photo, as JPEG, PNG or WebP";
 const PHONE: &str = "set the phone to 'most compatible' or convert it to JPEG";
 const CAMERA: &str = "set the camera to JPEG or convert it";
 const BASELINE: &str = "save it again as a baseline or progressive JPEG";
 const PAGE: &str = "the file is a web page, save the photo itself and send that";
 
-/// The format of `bytes`: PNG, WebP, or JPEG of a coding process that is decoded here.
+/// The format of `bytes`: PNG, WebP, or JPEG in a coding process that this function decodes.
 ///
 /// # Errors
 ///
-/// A [`Rejection`] that names what it is instead, where that can be told, and what to do.
-pub fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
+/// A [`Rejection`] that names the format if it is a known one, and what to do.
+pub(crate) fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
     if bytes.is_empty() {
         return Err(Rejection::Empty);
     }
@@ -54,17 +54,17 @@ pub fn sniff(bytes: &[u8]) -> Result<ImageFormat, Rejection> {
             Some(what) => (what, BASELINE),
         },
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP)) => return Ok(format),
-        _ => unsupported_format(bytes).ok_or(Rejection::NotAPicture)?,
+        _ => unsupported_format(bytes).ok_or(Rejection::NotAPhoto)?,
     };
     Err(Rejection::Unsupported { what, todo })
 }
 
-/// The coding process of a JPEG, where it is not decoded here. Its first frame's marker tells: ITU-T
+/// Name of a JPEG's coding process if it is unsupported. The marker of the first frame tells it: ITU-T
 /// T.81, table B.1.
 fn unsupported_coding(bytes: &[u8]) -> Option<&'static str> {
     let (frame, _) = jpeg_header(bytes).find(|(marker, _)| {
-        // SOF0 to SOF15. DHT (c4), JPG (c8) and DAC (cc) are between them. DHP (de) comes before the frames
-        // of a hierarchical JPEG.
+        // SOF0 to SOF15; DHT (c4), JPG (c8) and DAC (cc) are other segments in that range. DHP (de) precedes
+        // the frames of a hierarchical JPEG.
         matches!(marker, 0xc0..=0xcf | 0xde) && !matches!(marker, 0xc4 | 0xc8 | 0xcc)
     })?;
     match frame {
@@ -88,7 +88,7 @@ fn unsupported_format(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// HTML and SVG have no magic number: they begin with a tag, after blanks, a prologue or a comment.
+/// HTML and SVG have no magic number: they start with a tag, perhaps after white space.
 fn markup(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let start = &bytes[..bytes.len().min(1024)];
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();
@@ -96,7 +96,7 @@ fn markup(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     if !text.starts_with('<') {
         None
     } else if text.contains("<svg") {
-        Some(("SVG", PICTURE))
+        Some(("SVG", IMAGE))
     } else if text.contains("<html") || text.contains("<!doctype html") {
         Some(("HTML", PAGE))
     } else {
@@ -145,17 +145,17 @@ mod tests {
                 b"\n<!DOCTYPE HTML><title>404</title>",
                 "HTML is not supported: the file is a web page, save the photo itself and send that",
             ),
-            (b"<note/>", "not a picture: send JPEG, PNG or WebP"),
-            (b"hello", "not a picture: send JPEG, PNG or WebP"),
-            (b"\0", "not a picture: send JPEG, PNG or WebP"),
+            (b"<note/>", "not a photo: send JPEG, PNG or WebP"),
+            (b"hello", "not a photo: send JPEG, PNG or WebP"),
+            (b"\0", "not a photo: send JPEG, PNG or WebP"),
         ] {
             assert_eq!(sniff(bytes).unwrap_err().to_string(), reason);
         }
     }
 
     #[test]
-    fn a_jpegs_coding_is_told_by_its_first_frame() {
-        // A thumbnail's frame in APP1 is not the photo's.
+    fn the_first_frame_tells_the_coding_of_a_jpeg() {
+        // The APP1 segment contains a frame marker, as a thumbnail does: it must be skipped.
         let jpeg = |markers: &[u8]| {
             let mut bytes = b"\xff\xd8\xff\xe1\0\x06\xff\xc9\0\0".to_vec();
             for &marker in markers {
@@ -178,7 +178,7 @@ mod tests {
             (0xce, Some("arithmetic-coded JPEG")),
             (0xcf, Some("arithmetic-coded JPEG")),
         ] {
-            // DHT, JPG and DAC are near the frame markers and are none.
+            // DHT, JPG and DAC are in the range of the frame markers and are not frames.
             let bytes = jpeg(&[0xc4, 0xc8, 0xcc, sof, 0xda]);
             assert_eq!(unsupported_coding(&bytes), what, "{sof:x}");
             let reason = sniff(&bytes).err().map(|rejection| rejection.to_string());
@@ -191,7 +191,7 @@ mod tests {
             unsupported_coding(&jpeg(&[0xde, 0xc1, 0xda])),
             Some("hierarchical JPEG")
         );
-        // What follows the first scan is not the header.
+        // Bytes after the start of the first scan are not part of the header.
         assert_eq!(unsupported_coding(&jpeg(&[0xda, 0xc9])), None);
         assert_eq!(unsupported_coding(b"\xff\xd8\xff"), None);
     }

@@ -1,32 +1,32 @@
-//! Which way up a photo is: EXIF says, or XMP where EXIF does not.
+//! Orientation of a photo: EXIF's, or XMP's if EXIF has none.
 
 use std::{borrow::Cow, io::Read};
 
 use flate2::read::ZlibDecoder;
 use image::{ImageFormat, metadata::Orientation};
 
-use crate::container::{jpeg_header, png_chunks, webp_chunks};
+use super::segments::{jpeg_header, png_chunks, webp_chunks};
 
-/// Bytes of an XMP packet that are searched. One in a JPEG is no longer than 64 KiB; a compressed one in
-/// a PNG could unpack to gigabytes.
+/// Bytes of an XMP packet that are searched. A packet in a JPEG has at most 64 KiB; a compressed packet
+/// in a PNG could expand to gigabytes.
 const MAX_XMP: usize = 1 << 20;
 
-/// Marker of EXIF and XMP segments in a JPEG: APP1.
+/// APP1: the marker of EXIF and XMP segments in a JPEG.
 const APP1: u8 = 0xe1;
-/// Precedes EXIF in a JPEG's APP1. Some writers put it into PNG and WebP, too.
+/// Prefix of EXIF in a JPEG's APP1 segment. Some programs write it into PNG and WebP, too.
 const EXIF: &[u8] = b"Exif\0\0";
-/// Precedes XMP in a JPEG's APP1: XMP specification, part 3, "JPEG".
+/// Prefix of XMP in a JPEG's APP1 segment: XMP specification, part 3, "JPEG".
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
-/// Keyword of a PNG's iTXt chunk that holds XMP: part 3, "PNG".
+/// Keyword of the iTXt chunk that contains XMP in a PNG: XMP specification, part 3, "PNG".
 const XMP_KEYWORD: &[u8] = b"XML:com.adobe.xmp\0";
 
-/// Reads what to do to a photo before it is shown: EXIF's Orientation, or XMP's if EXIF has none, as
-/// Pillow does.
+/// The transformation that shows the photo upright: EXIF's Orientation, or XMP's if EXIF has none, as in
+/// Pillow.
 ///
-/// What cannot be read is no orientation. The blocks are found in `bytes`, not by the decoders: these
-/// read what precedes a PNG's pixels only, and allocate what a WebP's chunk declares, four gigabytes if
-/// it says so.
-pub fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
+/// Unreadable metadata count as absent. The blocks are searched in `bytes` and not requested from the
+/// decoders, because the PNG decoder reads only chunks before the pixels, and the WebP decoder allocates
+/// the length that a chunk declares, up to 4 GB.
+pub(super) fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
     let metadata = match format {
         ImageFormat::Jpeg => Metadata::of_jpeg(bytes),
         ImageFormat::Png => Metadata::of_png(bytes),
@@ -38,7 +38,7 @@ pub fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// The blocks of a file that may tell its orientation.
+/// The metadata blocks of a file that may contain its orientation.
 #[derive(Default)]
 struct Metadata<'a> {
     exif: Option<&'a [u8]>,
@@ -46,7 +46,7 @@ struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// Of several, the first EXIF, which the others continue, and the last XMP.
+    /// The first EXIF segment, because further ones continue it, and the last XMP segment.
     fn of_jpeg(bytes: &'a [u8]) -> Self {
         let app1 = |start: &'static [u8]| {
             jpeg_header(bytes)
@@ -59,7 +59,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Of several, the last.
+    /// The last chunk of each kind.
     fn of_png(bytes: &'a [u8]) -> Self {
         let intact = |kind: &'static [u8; 4], start: &'static [u8]| {
             png_chunks(bytes)
@@ -73,7 +73,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Of several, the first.
+    /// The first chunk of each kind.
     fn of_webp(bytes: &'a [u8]) -> Self {
         let chunk = |wanted: &[u8; 4]| {
             let (_, content) = webp_chunks(bytes).find(|(kind, _)| *kind == wanted)?;
@@ -86,11 +86,11 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// The text of an iTXt chunk, [`MAX_XMP`] bytes at most: <https://www.w3.org/TR/png-3/#11iTXt>.
+/// The text of an iTXt chunk, up to [`MAX_XMP`] bytes: <https://www.w3.org/TR/png-3/#11iTXt>.
 fn text(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (is_compressed, rest) = content.strip_prefix(XMP_KEYWORD)?.split_first()?;
     let (method, rest) = rest.split_first()?;
-    // Language and translated keyword, both ended by a zero.
+    // Language tag and translated keyword precede the text, each ended by a zero byte.
     let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
     match (is_compressed, method) {
         (0, _) => Some(Cow::Borrowed(text)),
@@ -104,13 +104,13 @@ fn text(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Number of the tag Orientation.
+/// Tag number of Orientation.
 const ORIENTATION: u32 = 0x0112;
-/// Type of a 16-bit number.
+/// TIFF field type SHORT: a 16-bit unsigned integer.
 const SHORT: u32 = 3;
 
-/// The tag Orientation in the first directory of a TIFF structure: TIFF 6.0, section 2. `None` if there
-/// is no such tag; one with a value that is no orientation turns nothing.
+/// The tag Orientation in the first directory of a TIFF structure: TIFF 6.0, section 2. `None` if the tag
+/// is absent; an invalid value counts as "no transformation".
 fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
     let tiff = exif.strip_prefix(EXIF).unwrap_or(exif);
     let is_little_endian = match tiff.first_chunk()? {
@@ -138,9 +138,9 @@ fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
     Some(orientation.unwrap_or(Orientation::NoTransforms))
 }
 
-/// The property `tiff:Orientation` of an XMP packet, an attribute or an element.
+/// The property `tiff:Orientation` of an XMP packet, as an attribute or an element.
 ///
-/// Pillow's rule: the first match of `tiff:Orientation(="|>)([0-9])` in the packet's text counts.
+/// This is Pillow's rule: the first match of `tiff:Orientation(="|>)([0-9])` in the packet's text.
 fn xmp_orientation(xmp: &[u8]) -> Option<Orientation> {
     const NAME: &[u8] = b"tiff:Orientation";
     let xmp = &xmp[..xmp.len().min(MAX_XMP)];
@@ -166,7 +166,7 @@ mod tests {
         format!("<rdf:Description tiff:Orientation=\"{orientation}\"/>").into_bytes()
     }
 
-    /// TIFF in little endian with the one tag Orientation.
+    /// Little-endian TIFF with Orientation as its only tag.
     fn exif(orientation: u8) -> Vec<u8> {
         let tag = [0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
         [b"II*\0\x08\0\0\0\x01\0".to_vec(), tag.to_vec(), vec![0; 4]].concat()
@@ -212,19 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn xmp_is_searched_as_pillow_does() {
+    fn xmp_is_searched_by_pillows_rule() {
         for (packet, exif) in [
             (r#"tiff:Orientation="6""#, Some(6)),
             ("<tiff:Orientation>8</tiff:Orientation>", Some(8)),
             (r#"tiff:Orientation="0""#, None),
             (r#"tiff:Orientation="9""#, None),
-            // The first digit counts.
+            // Only the first digit is read.
             (r#"tiff:Orientation="65""#, Some(6)),
             ("tiff:Orientation='6'", None),
             (r#"tiff:Orientation = "6""#, None),
             ("<tiff:Orientation> 6", None),
             (r#"exif:Orientation="6""#, None),
-            // The first that looks like one counts, whatever its value.
+            // The first match is used, even if its value is invalid.
             (
                 r#"tiff:Orientation="" tiff:Orientation="3" tiff:Orientation="6""#,
                 Some(3),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn exif_wins_if_it_has_the_tag() {
+    fn exif_takes_precedence_if_it_has_the_tag() {
         let other_tag = {
             let mut exif = exif(6);
             exif[10] = 0x13;
@@ -253,7 +253,7 @@ mod tests {
             (&exif(8)[..], 8),
             (&[EXIF, &exif(8)].concat(), 8),
             (big_endian, 5),
-            // It is there, and is no orientation.
+            // The tag is present with an invalid value.
             (&exif(0), 1),
             (&exif(9), 1),
             (&other_tag, 3),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_blocks_pillows_counts() {
+    fn of_several_blocks_the_one_that_pillow_uses_is_read() {
         let [three, six] = [3, 6].map(attribute);
         let twice = jpeg(&[(XMP, &three), (XMP, &six)]);
         assert_eq!(read(ImageFormat::Jpeg, &twice).to_exif(), 6);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_xmp_is_unpacked_as_far_as_it_is_searched() {
+    fn compressed_xmp_is_expanded_up_to_the_search_limit() {
         let bomb = zlib(&[attribute(6), vec![b' '; 64 * MAX_XMP]].concat());
         let content = itxt(1, 0, &bomb);
         let text = text(&content).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_no_longer_than_the_file() {
+    fn a_chunk_ends_with_the_file() {
         let odd: (&[u8; 4], u32, &[u8]) = (b"ICCP", 3, &[1, 2, 3, 0]);
         for declared in [26, 27, u32::MAX] {
             let file = webp(&[odd, (b"EXIF", declared, &exif(6))]);

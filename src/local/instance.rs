@@ -1,8 +1,9 @@
-//! A sandbox: one process of the function, with a Runtime API of its own.
+//! A function instance: one process of the function, with a Runtime API of its own.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
+    ffi::OsString,
     io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -30,79 +31,66 @@ use tokio::{
 };
 
 use super::{
-    Between, CREDENTIALS, Endpoints, LocalError, Processes, REGION, Settings, is_true,
+    CREDENTIALS, Endpoints, Instances, LocalError, Proxies, REGION, Settings, is_true,
     lambda::{FUNCTION, Invocation, Queue},
     log::{Copying, Log},
     url,
 };
-use crate::config::MEMORY_OF_A_CPU;
 
-/// Lambda's limit on the answer of a function.
+/// Lambda's limit on the answer of a function, in bytes.
 const MAX_ANSWER: usize = 6 * 1024 * 1024;
-/// A function that ended this often in a row before it asked for an event is not started again.
+/// A function that exits this often in a row before it requests its first event is not started again.
 const MAX_STARTS: u32 = 2;
 
-/// How the function's process is started.
+/// How instances of the function are started.
 pub(super) struct Function {
     bootstrap: PathBuf,
-    environment: Vec<(&'static str, String)>,
-    model_dir: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     log: Log,
     timeout: Duration,
-    processes: Processes,
+    instances: Instances,
 }
 
 impl Function {
-    /// `processes` is kept as the ids of those that run; what they write goes to `log`.
+    /// `instances` gets the process ids of the running instances; their output goes to `log`.
     pub(super) fn new(
         settings: &Settings,
         endpoints: Endpoints,
-        processes: Processes,
+        instances: Instances,
         log: Log,
     ) -> Self {
-        let config = &settings.config;
-        let Between { s3, dynamodb } = settings.between.unwrap_or(Between {
+        let Proxies { s3, dynamodb } = settings.proxies.unwrap_or(Proxies {
             s3: endpoints.s3,
             dynamodb: endpoints.dynamodb,
         });
-        let environment = vec![
-            ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", CREDENTIALS.1.to_owned()),
-            ("AWS_REGION", REGION.to_owned()),
-            ("AWS_ENDPOINT_URL_S3", url(s3)),
-            ("AWS_ENDPOINT_URL_DYNAMODB", url(dynamodb)),
-            ("AWS_LAMBDA_FUNCTION_NAME", FUNCTION.to_owned()),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-            (
-                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-                (config.cpus as u64 * MEMORY_OF_A_CPU).to_string(),
-            ),
+        let mut environment = settings.config.to_env();
+        environment.extend([
+            ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.into()),
+            ("AWS_SECRET_ACCESS_KEY", CREDENTIALS.1.into()),
+            ("AWS_REGION", REGION.into()),
+            ("AWS_ENDPOINT_URL_S3", url(s3).into()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", url(dynamodb).into()),
+            ("AWS_LAMBDA_FUNCTION_NAME", FUNCTION.into()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
             (
                 "AWS_LAMBDA_LOG_GROUP_NAME",
-                format!("/aws/lambda/{FUNCTION}"),
+                format!("/aws/lambda/{FUNCTION}").into(),
             ),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "local".to_owned()),
-            ("PREDICTIONS_TABLE", config.predictions_table.clone()),
-            ("LEDGER_TABLE", config.ledger_table.clone()),
-            ("TIME_ZONE", config.time_zone.name().to_owned()),
-            ("MAX_IMAGE_BYTES", config.limits.bytes.to_string()),
-            ("MAX_IMAGE_PIXELS", config.limits.pixels.to_string()),
-            ("MAX_CPU_ISA", config.isa.to_string()),
-        ];
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "local".into()),
+        ]);
         Self {
             bootstrap: settings.bootstrap.clone(),
             environment,
-            model_dir: config.model_dir.clone(),
             log,
             timeout: settings.timeout,
-            processes,
+            instances,
         }
     }
 
-    /// Starts the process with the environment that Lambda gives it, and no more of ours than what
-    /// helps to find a fault.
+    /// Starts an instance with the environment that Lambda sets. Of our own environment it inherits only
+    /// variables that help to find a fault.
     fn start(&self, runtime_api: String) -> io::Result<Child> {
-        let ours = [
+        let inherited = [
             "PATH",
             "RUST_BACKTRACE",
             "RUST_LOG",
@@ -112,21 +100,22 @@ impl Function {
         Command::new(&self.bootstrap)
             .env_clear()
             .envs(
-                ours.into_iter()
+                inherited
+                    .into_iter()
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env("MODEL_DIR", &self.model_dir)
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A terminal's Ctrl-C is for us: we end the function ourselves.
+            // Ctrl-C in the terminal must reach this process only, which then ends the instances.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
     }
 
+    /// Why the function does not start: the last line of its log, or `reason`.
     fn failure(&self, reason: String) -> LocalError {
         let last = self.log.last_line();
         let line = last.as_deref().map(serde_json::from_str::<Value>);
@@ -141,10 +130,10 @@ impl Function {
     }
 }
 
-/// Error message of an invocation whose process was stopped by [`run`].
-const SHUT_DOWN: &str = "the sandbox is shut down";
+/// Error message of an invocation whose instance [`run`] stopped.
+const SHUT_DOWN: &str = "the function instance was shut down";
 
-/// Runs processes of the function, one after the other, until `stopped` is true.
+/// Runs instances of the function, one after the other, until `stopped` is true.
 pub(super) async fn run(
     function: Arc<Function>,
     queue: Queue,
@@ -153,13 +142,13 @@ pub(super) async fn run(
 ) {
     let mut starts = 0;
     while !*stopped.borrow() {
-        let process = Process::new(queue.clone(), function.timeout);
-        let ended = match process.run(&function, &stopped).await {
+        let instance = Instance::new(queue.clone(), function.timeout);
+        let ended = match instance.run(&function, &stopped).await {
             Ok(ended) => ended,
             Err(error) => format!("cannot start {}: {error}", function.bootstrap.display()),
         };
-        process.close(&ended);
-        starts = if process.is_ready() { 0 } else { starts + 1 };
+        instance.close(&ended);
+        starts = if instance.is_ready() { 0 } else { starts + 1 };
         if starts == MAX_STARTS {
             let _ = failed.try_send(function.failure(ended));
             return;
@@ -167,9 +156,9 @@ pub(super) async fn run(
     }
 }
 
-/// One process of the function, as its Runtime API sees it.
+/// An instance, as its Runtime API sees it.
 #[derive(Clone)]
-struct Process(Arc<Shared>);
+struct Instance(Arc<Shared>);
 
 struct Shared {
     queue: Queue,
@@ -179,15 +168,15 @@ struct Shared {
     timeout: Duration,
 }
 
-/// What the process works on.
+/// What the instance works on.
 enum Slot {
     Idle,
     Busy(Invocation),
-    /// The process is gone.
+    /// The process has ended.
     Closed,
 }
 
-impl Process {
+impl Instance {
     fn new(queue: Queue, timeout: Duration) -> Self {
         Self(Arc::new(Shared {
             queue,
@@ -198,8 +187,8 @@ impl Process {
         }))
     }
 
-    /// Starts the process and waits for its end: of its own, by a timeout, or because the services stop.
-    /// Says how it ended.
+    /// Starts the process and waits until it exits, its invocation times out, or the services stop. Returns
+    /// how it ended.
     async fn run(
         &self,
         function: &Function,
@@ -208,13 +197,13 @@ impl Process {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut child = function.start(listener.local_addr()?.to_string())?;
         let mut copying = Copying::new();
-        let unpiped = || io::Error::other("the function's output is not piped");
+        let unpiped = || io::Error::other("the output of the function is not piped");
         copying.add(&function.log, child.stdout.take().ok_or_else(unpiped)?);
         copying.add(&function.log, child.stderr.take().ok_or_else(unpiped)?);
         let serve = axum::serve(listener, self.clone().router());
         let serve = tokio::spawn(serve.into_future());
         let id = child.id();
-        function.processes.lock().extend(id);
+        function.instances.lock().extend(id);
         let ended = tokio::select! {
             status = child.wait() => how_it_ended(status?),
             () = self.timeout() => {
@@ -228,14 +217,14 @@ impl Process {
         };
         copying.finish().await;
         function
-            .processes
+            .instances
             .lock()
-            .retain(|&process| Some(process) != id);
+            .retain(|&running| Some(running) != id);
         serve.abort();
         Ok(ended)
     }
 
-    /// Ends when the process has worked on one event for too long.
+    /// Waits until an invocation exceeds its time limit.
     async fn timeout(&self) {
         let mut deadline = self.0.deadline.subscribe();
         loop {
@@ -253,7 +242,7 @@ impl Process {
         }
     }
 
-    /// Answers what the process had in its hands with an error.
+    /// Answers the invocation on which the process worked with an error.
     fn close(&self, ended: &str) {
         if let Slot::Busy(invocation) = std::mem::replace(&mut *self.slot(), Slot::Closed) {
             let error = json!({"errorType": "Runtime.ExitError", "errorMessage": ended});
@@ -282,7 +271,7 @@ impl Process {
             .with_state(self)
     }
 
-    /// Hands the function's answer on, where `id` is what it works on.
+    /// Passes on the function's answer, if `id` is the request id of its invocation.
     fn answer(&self, id: &str, answer: Result<Bytes, Value>) -> Response {
         let mut slot = self.slot();
         match std::mem::replace(&mut *slot, Slot::Idle) {
@@ -301,10 +290,10 @@ impl Process {
     }
 }
 
-async fn next(State(process): State<Process>) -> Response {
-    process.0.ready.store(true, Ordering::Relaxed);
-    let Some(invocation) = process.0.queue.next().await else {
-        return std::future::pending().await; // closed: the process is about to be ended
+async fn next(State(instance): State<Instance>) -> Response {
+    instance.0.ready.store(true, Ordering::Relaxed);
+    let Some(invocation) = instance.0.queue.next().await else {
+        return std::future::pending().await; // closed: the process is about to end
     };
     let head = [
         (
@@ -313,7 +302,7 @@ async fn next(State(process): State<Process>) -> Response {
         ),
         (
             "lambda-runtime-deadline-ms",
-            deadline_ms(process.0.timeout).to_string(),
+            deadline_ms(instance.0.timeout).to_string(),
         ),
         (
             "lambda-runtime-invoked-function-arn",
@@ -321,35 +310,35 @@ async fn next(State(process): State<Process>) -> Response {
         ),
     ];
     let payload = invocation.payload.clone();
-    let mut slot = process.slot();
+    let mut slot = instance.slot();
     if let Slot::Closed = *slot {
-        process.0.queue.put_back(invocation);
+        instance.0.queue.put_back(invocation);
         return StatusCode::GONE.into_response();
     }
     *slot = Slot::Busy(invocation);
     drop(slot);
-    process
+    instance
         .0
         .deadline
-        .send_replace(Some(Instant::now() + process.0.timeout));
+        .send_replace(Some(Instant::now() + instance.0.timeout));
     (head, payload).into_response()
 }
 
 async fn response(
-    State(process): State<Process>,
+    State(instance): State<Instance>,
     Path(id): Path<String>,
     answer: Bytes,
 ) -> Response {
-    process.answer(&id, Ok(answer))
+    instance.answer(&id, Ok(answer))
 }
 
-async fn error(State(process): State<Process>, Path(id): Path<String>, body: Bytes) -> Response {
+async fn error(State(instance): State<Instance>, Path(id): Path<String>, body: Bytes) -> Response {
     let error =
         serde_json::from_slice(&body).unwrap_or_else(|_| json!({"errorMessage": "unknown"}));
-    process.answer(&id, Err(error))
+    instance.answer(&id, Err(error))
 }
 
-/// The process ends by itself after this, and its log has the reason.
+/// The process exits after this call, and its log has the reason.
 async fn init_error() -> StatusCode {
     StatusCode::ACCEPTED
 }

@@ -1,46 +1,46 @@
-//! What comes before the pixels: sizes and tables.
+//! The header of a JPEG: sizes, quantization tables and Huffman tables.
 
 use std::rc::Rc;
 
 use super::huffman::{Ac, Dc};
 
-/// End of image: B.1.1.3, table B.1.
+/// End-of-image marker: B.1.1.3, table B.1.
 pub(super) const EOI: u8 = 0xd9;
 
-/// A baseline JPEG of one scan.
+/// Header of a baseline JPEG with one scan.
 pub(super) struct Header<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
-    /// One (gray) or three (`YCbCr`).
+    /// One component (gray) or three (`YCbCr`).
     pub(super) components: Vec<Component>,
-    /// The largest sampling factors, across and down.
+    /// Largest sampling factors, horizontal and vertical.
     pub(super) largest: (usize, usize),
-    /// Minimum coded units, across and down: A.2.
+    /// Number of minimum coded units (MCUs), horizontal and vertical: A.2.
     pub(super) mcus: (usize, usize),
-    /// MCUs from one restart marker to the next; 0 if there are none.
+    /// Restart interval in MCUs; 0 if the file has no restart markers.
     pub(super) restart: usize,
-    /// Entropy-coded bytes and what follows.
+    /// The entropy-coded segment and everything after it.
     pub(super) scan: &'a [u8],
 }
 
 pub(super) struct Component {
-    /// Blocks in an MCU, across and down.
+    /// Sampling factors: blocks in an MCU, horizontal and vertical.
     pub(super) sampling: (usize, usize),
-    /// In zigzag order.
+    /// Quantization table in zigzag order.
     pub(super) quantization: [u16; 64],
     pub(super) dc: Rc<Dc>,
     pub(super) ac: Rc<Ac>,
 }
 
-/// A frame header's view of a component: B.2.2.
+/// A component as the frame header declares it: B.2.2.
 struct Declared {
     id: u8,
     sampling: (usize, usize),
     quantization: usize,
 }
 
-/// Tables, each with its number. Those of codes are kept as they are in the file until a scan names them: a file
-/// may hold millions.
+/// Tables by their number. Huffman tables stay in their encoded form until the scan header refers to them,
+/// because a file may contain millions.
 #[derive(Default)]
 struct Tables<'a> {
     quantization: [Option<[u16; 64]>; 4],
@@ -48,7 +48,7 @@ struct Tables<'a> {
     ac: [Option<Codes<'a>>; 4],
 }
 
-/// How many codes there are of each length, and their symbols.
+/// Number of Huffman codes of each length, and the symbols in order of their codes.
 type Codes<'a> = (&'a [u8; 16], &'a [u8]);
 
 impl<'a> Header<'a> {
@@ -65,7 +65,7 @@ impl<'a> Header<'a> {
                 0xc4 => tables.read_huffman(content)?,
                 0xdb => tables.read_quantization(content)?,
                 0xdd => restart = usize::from(u16::from_be_bytes(*content.first_chunk()?)),
-                // APP14: <https://www.itu.int/rec/T-REC-T.872>, 6.5.3. Colours that are not YCbCr are not for this.
+                // APP14: <https://www.itu.int/rec/T-REC-T.872>, 6.5.3. Only YCbCr (transform 1) is supported here.
                 0xee if content.starts_with(b"Adobe") && content.get(11) != Some(&1) => {
                     return None;
                 }
@@ -123,13 +123,13 @@ fn frame_header(content: &[u8]) -> Option<(usize, usize, Vec<Declared>)> {
         })
         .collect();
     match declared.as_mut_slice() {
-        // A scan of one component has its blocks one by one, whatever its factors: A.2.2.
+        // The blocks of a scan with one component are not interleaved, whatever its factors: A.2.2.
         [gray] => gray.sampling = (1, 1),
-        // Without a JFIF or Adobe marker, decoders take these three letters at their word.
+        // Without a JFIF or Adobe marker, other decoders take these three ids to mean RGB.
         [red, green, blue] if [red.id, green.id, blue.id] != *b"RGB" => {}
         _ => return None,
     }
-    // Color at a half or all of the samples.
+    // Chroma subsampling by 1 or 2.
     let is_sound = |factor| matches!(factor, 1 | 2);
     let sound = declared.len() == usize::from(count)
         && width > 0
@@ -140,10 +140,10 @@ fn frame_header(content: &[u8]) -> Option<(usize, usize, Vec<Declared>)> {
     sound.then_some((width.into(), height.into(), declared))
 }
 
-/// The components of a scan that holds all there are: B.2.3.
+/// The components of a scan that contains all of them: B.2.3.
 fn scan_header(content: &[u8], declared: &[Declared], tables: &Tables) -> Option<Vec<Component>> {
     let (&count, rest) = content.split_first()?;
-    // All 64 coefficients, to their last bit.
+    // Spectral selection 0 to 63 without successive approximation.
     let components = rest.strip_suffix(&[0, 63, 0])?;
     let (components, []) = components.as_chunks::<2>() else {
         return None;
@@ -151,7 +151,7 @@ fn scan_header(content: &[u8], declared: &[Declared], tables: &Tables) -> Option
     if components.len() != declared.len() || components.len() != usize::from(count) {
         return None;
     }
-    // Chroma shares its tables.
+    // Both chroma components usually refer to the same tables.
     let (mut dc, mut ac) = (
         <[Option<Rc<Dc>>; 4]>::default(),
         <[Option<Rc<Ac>>; 4]>::default(),
@@ -169,7 +169,7 @@ fn scan_header(content: &[u8], declared: &[Declared], tables: &Tables) -> Option
     components.iter().zip(declared).map(component).collect()
 }
 
-/// The table of a number, made when it is first asked for.
+/// The decoded table with this `number`. It is decoded on first use.
 fn shared<T>(
     made: &mut [Option<Rc<T>>; 4],
     codes: &[Option<Codes>; 4],
@@ -185,7 +185,7 @@ fn shared<T>(
 }
 
 impl<'a> Tables<'a> {
-    /// B.2.4.1.
+    /// DQT segment: B.2.4.1.
     fn read_quantization(&mut self, mut content: &[u8]) -> Option<()> {
         while let Some((&first, rest)) = content.split_first() {
             let mut table = [0; 64];
@@ -207,7 +207,7 @@ impl<'a> Tables<'a> {
         Some(())
     }
 
-    /// B.2.4.2.
+    /// DHT segment: B.2.4.2.
     fn read_huffman(&mut self, mut content: &'a [u8]) -> Option<()> {
         while let Some((&first, rest)) = content.split_first() {
             let (counts, rest) = rest.split_first_chunk::<16>()?;

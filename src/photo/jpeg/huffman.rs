@@ -1,15 +1,15 @@
-//! Entropy-coded bytes → coefficients.
+//! Entropy-coded segment → DCT coefficients.
 
-use super::idct::{Block, Order};
+use super::idct::{Block, Kept};
 
-/// Bits that a table looks at together. Longer codes are rare.
-const LOOK: u32 = 11;
+/// Width of the lookup tables in bits. Longer codes are rare.
+const LOOKUP_BITS: u32 = 11;
 
-/// More steps than any block has: there are no more coefficients.
+/// An advance beyond the last coefficient of a block: end of block.
 const END: u8 = 128;
 
-/// Moves the bytes up to the next marker to `buffer`, without what was stuffed between (F.1.2.3), and
-/// tells the marker.
+/// Copies the bytes up to the next marker to `buffer`, without stuffed zeros (F.1.2.3), and returns the
+/// marker.
 pub(super) fn interval(rest: &mut &[u8], buffer: &mut Vec<u8>) -> Option<u8> {
     buffer.clear();
     loop {
@@ -24,14 +24,15 @@ pub(super) fn interval(rest: &mut &[u8], buffer: &mut Vec<u8>) -> Option<u8> {
     }
 }
 
-/// Reads an interval bit by bit.
+/// Bit reader of a restart interval.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte that is not held.
+    /// Position of the next byte to load into `held`.
     next: usize,
-    /// The next bits, from the highest down; below those that are held, bits that come again.
+    /// The next bits, from the most significant down. Below the first `count` bits may be bits that a
+    /// later refill loads again.
     held: u64,
-    /// How many are held.
+    /// Number of valid bits in `held`.
     count: u32,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Holds 56 bits or more; past the end they are zeros.
+    /// Loads bits until at least 56 are valid; past the end they are zeros.
     #[inline(always)]
     fn refill(&mut self) {
         match self.bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
@@ -68,7 +69,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next `count` bits, 1 to 32.
+    /// The next `count` bits, 1 to 32, without consuming them.
     #[inline(always)]
     fn peek(&self, count: u32) -> usize {
         (self.held >> (64 - count)) as usize
@@ -80,44 +81,44 @@ impl<'a> Bits<'a> {
         self.count -= count;
     }
 
-    /// Whether what was read was there.
+    /// `Some` if no bit was read past the end.
     pub(super) fn within(&self) -> Option<()> {
         (self.next * 8 <= self.bytes.len() * 8 + self.count as usize).then_some(())
     }
 
-    /// Whether all was read, to the last byte, and no more.
+    /// `Some` if the reader stands in the last byte: all was read and nothing past the end.
     pub(super) fn end(&self) -> Option<()> {
         let left = (self.bytes.len() * 8 + self.count as usize).checked_sub(self.next * 8)?;
         (left < 8).then_some(())
     }
 }
 
-/// A coefficient and what comes before it: F.1.2.2.
+/// A decoded coefficient and the run of zeros before it: F.1.2.2.
 #[derive(Clone, Copy, Default)]
 struct Symbol {
-    /// Of the code and of the bits that follow it; 0 if that is more than [`LOOK`].
+    /// Length of the code and its extra bits; 0 if that exceeds [`LOOKUP_BITS`].
     bits: u8,
-    /// Steps from the coefficient before to this one, or [`END`].
+    /// Distance from the previous coefficient in zigzag order, or [`END`].
     advance: u8,
     value: i16,
 }
 
-/// The codes of one table.
+/// A Huffman table with a lookup table for short codes.
 struct Table {
     codes: Codes,
-    /// By the next [`LOOK`] bits.
-    symbols: Box<[Symbol; 1 << LOOK]>,
+    /// Indexed by the next [`LOOKUP_BITS`] bits.
+    symbols: Box<[Symbol; 1 << LOOKUP_BITS]>,
 }
 
 impl Table {
     fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let codes = Codes::new(counts, symbols)?;
-        let mut table = Box::new([Symbol::default(); 1 << LOOK]);
+        let mut table = Box::new([Symbol::default(); 1 << LOOKUP_BITS]);
         for (window, symbol) in table.iter_mut().enumerate() {
-            let window = (window as u32) << (32 - LOOK);
+            let window = (window as u32) << (32 - LOOKUP_BITS);
             *symbol = codes
                 .symbol(window)
-                .filter(|symbol| u32::from(symbol.bits) <= LOOK)
+                .filter(|symbol| u32::from(symbol.bits) <= LOOKUP_BITS)
                 .unwrap_or_default();
         }
         Some(Self {
@@ -128,18 +129,18 @@ impl Table {
 
     #[inline(always)]
     fn symbol(&self, bits: &Bits) -> Option<Symbol> {
-        match self.symbols[bits.peek(LOOK)] {
+        match self.symbols[bits.peek(LOOKUP_BITS)] {
             Symbol { bits: 0, .. } => self.codes.symbol(bits.peek(32) as u32),
             symbol => Some(symbol),
         }
     }
 }
 
-/// Codes by their length: F.2.2.3.
+/// Canonical Huffman codes by their length: F.2.2.3.
 struct Codes {
-    /// Of each length from 1 on, the first code that is longer, in the upper of 16 bits.
+    /// For each length from 1 on: the first longer code, left-aligned in 16 bits.
     limits: [u32; 16],
-    /// What is to be added to a code of each length for its place in `symbols`.
+    /// For each length: the difference between the index into `symbols` and the code.
     offsets: [i32; 16],
     symbols: Vec<u8>,
 }
@@ -152,7 +153,7 @@ impl Codes {
             offsets[index] = place - code as i32;
             code += u32::from(count);
             place += i32::from(count);
-            // More codes than there are.
+            // Oversubscribed: more codes than this length has.
             if code > 2 << index {
                 return None;
             }
@@ -166,7 +167,7 @@ impl Codes {
         })
     }
 
-    /// The code at the start of `window` and its length.
+    /// Length and symbol of the code at the start of `window`.
     fn code(&self, window: u32) -> Option<(u32, u8)> {
         let window = window >> 16;
         let index = self.limits.iter().position(|&limit| window < limit)?;
@@ -174,13 +175,13 @@ impl Codes {
         Some((index as u32 + 1, *self.symbols.get(place as usize)?))
     }
 
-    /// The code at the start of `window` with the bits that follow it.
+    /// The code at the start of `window` with its extra bits.
     fn symbol(&self, window: u32) -> Option<Symbol> {
         let (length, symbol) = self.code(window)?;
         let (run, size) = (symbol >> 4, u32::from(symbol & 15));
         let value = match size {
             0 => 0,
-            // F.2.2.1, figure F.12: what does not start with a one is negative.
+            // EXTEND, F.2.2.1, figure F.12: a value whose first bit is 0 is negative.
             _ => match (window << length >> (32 - size)) as i32 {
                 bits if bits >> (size - 1) == 0 => bits - (1 << size) + 1,
                 bits => bits,
@@ -197,7 +198,7 @@ impl Codes {
     }
 }
 
-/// The table of a block's first coefficient.
+/// Huffman table for DC coefficients.
 pub(super) struct Dc(Table);
 
 impl Dc {
@@ -209,7 +210,7 @@ impl Dc {
             .then_some(Self(Table::new(counts, symbols)?))
     }
 
-    /// The difference to the block before.
+    /// Difference to the DC coefficient of the previous block.
     pub(super) fn difference(&self, bits: &mut Bits) -> Option<i16> {
         bits.refill();
         let symbol = self.0.symbol(bits)?;
@@ -218,11 +219,11 @@ impl Dc {
     }
 }
 
-/// Several coefficients that are not needed.
+/// Several coefficients that are skipped with one lookup.
 #[derive(Clone, Copy, Default)]
 struct Skip {
     bits: u8,
-    /// Steps to the last of them; [`END`] if the first has a code longer than [`LOOK`].
+    /// Distance to the last of them; [`END`] if the first one does not fit into [`LOOKUP_BITS`].
     advance: u8,
     is_end: bool,
 }
@@ -230,12 +231,12 @@ struct Skip {
 impl Skip {
     fn new(codes: &Codes, window: u32) -> Self {
         let mut skip = Self::default();
-        while u32::from(skip.bits) < LOOK && !skip.is_end {
+        while u32::from(skip.bits) < LOOKUP_BITS && !skip.is_end {
             let Some((length, symbol)) = codes.code(window << skip.bits) else {
                 break;
             };
             let advance = skip.advance + (symbol >> 4) + 1;
-            if u32::from(skip.bits) + length > LOOK || advance > 63 {
+            if u32::from(skip.bits) + length > LOOKUP_BITS || advance > 63 {
                 break;
             }
             skip.bits += length as u8 + (symbol & 15);
@@ -254,16 +255,16 @@ impl Skip {
     }
 }
 
-/// The table of all other coefficients.
+/// Huffman table for AC coefficients.
 pub(super) struct Ac {
     table: Table,
-    /// By the next [`LOOK`] bits.
-    skips: Box<[Skip; 1 << LOOK]>,
+    /// Indexed by the next [`LOOKUP_BITS`] bits.
+    skips: Box<[Skip; 1 << LOOKUP_BITS]>,
 }
 
 impl Ac {
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        // A run without a value is of progressive files.
+        // A run without a value exists only in progressive files.
         if symbols
             .iter()
             .any(|&symbol| symbol & 15 == 0 && symbol != 0 && symbol != 0xf0)
@@ -271,29 +272,30 @@ impl Ac {
             return None;
         }
         let table = Table::new(counts, symbols)?;
-        let mut skips = Box::new([Skip::default(); 1 << LOOK]);
+        let mut skips = Box::new([Skip::default(); 1 << LOOKUP_BITS]);
         for (window, skip) in skips.iter_mut().enumerate() {
-            *skip = Skip::new(&table.codes, (window as u32) << (32 - LOOK));
+            *skip = Skip::new(&table.codes, (window as u32) << (32 - LOOKUP_BITS));
         }
         Some(Self { table, skips })
     }
 
-    /// Reads a block's coefficients after the first; tells up to where there are any that are needed.
+    /// Reads the AC coefficients of a block into `block`, and returns the zigzag index after the last kept
+    /// one.
     pub(super) fn coefficients(
         &self,
         bits: &mut Bits,
-        order: &Order,
+        kept: &Kept,
         block: &mut Block,
     ) -> Option<usize> {
         let mut k = 1;
-        while k < order.end {
+        while k < kept.end {
             bits.refill();
             let symbol = self.table.symbol(bits)?;
             bits.consume(symbol.bits.into());
             let next = k + usize::from(symbol.advance);
-            match order.slots.get(next - 1) {
+            match kept.slots.get(next - 1) {
                 Some(&slot) => {
-                    block[usize::from(slot)] = f32::from(symbol.value) * order.steps[next - 1]
+                    block[usize::from(slot)] = f32::from(symbol.value) * kept.factors[next - 1]
                 }
                 None if symbol.advance == END => return Some(k),
                 None => return None,
@@ -303,7 +305,7 @@ impl Ac {
         let end = k;
         while k < 64 {
             bits.refill();
-            let skip = self.skips[bits.peek(LOOK)];
+            let skip = self.skips[bits.peek(LOOKUP_BITS)];
             let next = k + usize::from(skip.advance);
             if next < 64 {
                 bits.consume(skip.bits.into());
@@ -313,7 +315,7 @@ impl Ac {
                 k = next;
                 continue;
             }
-            // The block's last coefficient, or a code that is long.
+            // The last coefficient of the block, or a long code.
             let symbol = self.table.symbol(bits)?;
             bits.consume(symbol.bits.into());
             if symbol.advance == END {

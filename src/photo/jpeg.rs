@@ -1,14 +1,14 @@
-//! Large photos, decoded no larger than the model needs them.
+//! Decodes large JPEGs at a reduced size.
 //!
-//! A camera's photo is a dozen times as wide as what the model is shown. A JPEG holds each 8×8 block as
-//! frequencies, and those that the resize would throw away need not be turned into pixels: of a block
-//! the lowest 4×4 become 4×4 pixels. Most of the time then goes to Huffman codes, and most of those are
-//! of frequencies that are not needed: they are skipped several at a time.
+//! A camera's photo is a dozen times as wide as the model's input. A JPEG stores each 8×8 block as DCT
+//! coefficients, and the resize discards the high frequencies. So only the lowest N×M coefficients of a
+//! block become N×M pixels. Most of the remaining time goes to Huffman decoding, and most codes belong
+//! to coefficients that are not needed: the decoder skips several of these at a time.
 //!
-//! Only what cameras write comes this way: baseline, one scan, gray or `YCbCr`, nothing damaged. Of all
-//! else [`reduced`] says nothing, and the `image` crate decodes it or tells why not.
+//! This covers what cameras write: baseline, one scan, gray or `YCbCr`, undamaged. For every other file
+//! [`decode_reduced`] returns `None`, and the `image` crate decodes it or reports the damage.
 //!
-//! Sections are those of ITU-T T.81, <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>.
+//! Section numbers refer to ITU-T T.81, <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>.
 
 mod header;
 mod huffman;
@@ -22,14 +22,21 @@ use self::{
     idct::Idct,
 };
 
-/// How many pixels stay at least for each that is asked for, in each direction. At 3, Pillow calls the
-/// difference indistinguishable; at 4, photos stay within two levels of 256: tests/golden.rs.
+/// Minimum ratio of the reduced size to the target size, in each direction. At 3, Pillow's documentation
+/// calls the difference indistinguishable. At 4, photos stay within 2 levels of 256, which the golden
+/// tests hold.
 const MARGIN: usize = 4;
 
-/// Decodes a photo to a half, a quarter or an eighth of its width and height, if that is `MARGIN` times
-/// `target` (width, height) at least. `None` if it is not, if the file is not of the usual kind, or if its own width
-/// and height are not `size`, which was held against the limits.
-pub fn reduced(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Option<RgbImage> {
+/// Decodes a JPEG at 1/2, 1/4 or 1/8 of its width and height: the smallest size that is at least
+/// `MARGIN` times `target` (width, height).
+///
+/// `None` if no such size exists, if the file is not of the kind above, or if the size in its frame
+/// header differs from `size`, which the caller has checked against the limits.
+pub(super) fn decode_reduced(
+    bytes: &[u8],
+    size: (u32, u32),
+    target: (u32, u32),
+) -> Option<RgbImage> {
     let header = Header::read(bytes)?;
     if size != (header.width as u32, header.height as u32) {
         return None;
@@ -50,7 +57,7 @@ pub fn reduced(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Option<Rgb
     RgbImage::from_raw(width as u32, height as u32, pixels)
 }
 
-/// Reads all MCUs into `width` × `height` pixels.
+/// Decodes all MCUs into `width` × `height` RGB pixels.
 fn scan(
     header: &Header,
     mut decoders: Vec<Decoder>,
@@ -69,7 +76,7 @@ fn scan(
         for mcu in 0..header.mcus.0 {
             if header.restart > 0 && until_restart == 0 {
                 bits.end()?;
-                // RST0 to RST7, in turn: B.2.1.
+                // RST0 to RST7 follow each other cyclically: B.2.1.
                 if marker != 0xd0 + restarts % 8 {
                     return None;
                 }
@@ -84,7 +91,7 @@ fn scan(
                 decoder.read(&mut bits, mcu)?;
             }
         }
-        // What declares more than it holds is given up early.
+        // A file with fewer codes than it declares is given up here, after at most one row of MCUs.
         bits.within()?;
         let rows = decoders.first()?.rows();
         for (y, line) in lines.by_ref().take(rows).enumerate() {
@@ -92,31 +99,31 @@ fn scan(
         }
     }
     bits.end()?;
-    // Another scan, or a height that comes afterwards, is not for this.
+    // Another scan or a DNL segment (a height after the scan) is not supported here.
     (marker == EOI).then_some(rgb)
 }
 
-/// One component, while a row of MCUs is read.
+/// Decoder of one component, for one row of MCUs at a time.
 struct Decoder<'a> {
     component: &'a Component,
     idct: Idct,
-    /// The last block's DC coefficient: F.1.1.5.1.
+    /// DC coefficient of the previous block: F.1.1.5.1.
     dc: i16,
-    /// A row of MCUs, `stride` levels wide.
+    /// Levels of a row of MCUs; each line has `stride` levels.
     levels: Vec<u8>,
     stride: usize,
 }
 
 impl<'a> Decoder<'a> {
     fn new(header: &Header, component: &'a Component, shrink: usize) -> Option<Self> {
-        // All components are brought to one size: what has half the samples is shrunk half as much.
+        // All components get the same size: a subsampled component is reduced by half as much.
         let side = |largest: usize, own: usize| 8 * largest / own / shrink;
         let idct = Idct::new(
             side(header.largest.0, component.sampling.0),
             side(header.largest.1, component.sampling.1),
             &component.quantization,
         )?;
-        let stride = (header.mcus.0 * component.sampling.0 * idct.width).next_multiple_of(PART);
+        let stride = (header.mcus.0 * component.sampling.0 * idct.width).next_multiple_of(LANES);
         Some(Self {
             dc: 0,
             levels: vec![0; stride * component.sampling.1 * idct.height],
@@ -126,7 +133,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Reads the component's blocks of one MCU.
+    /// Decodes the component's blocks of MCU number `mcu` in the row.
     fn read(&mut self, bits: &mut Bits, mcu: usize) -> Option<()> {
         let (across, down) = self.component.sampling;
         for y in 0..down {
@@ -143,7 +150,7 @@ impl<'a> Decoder<'a> {
         Some(())
     }
 
-    /// Rows of levels in a row of MCUs.
+    /// Lines of levels in a row of MCUs.
     fn rows(&self) -> usize {
         self.levels.len() / self.stride
     }
@@ -153,15 +160,15 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Makes RGB of line `y`; gray is repeated.
+/// Converts line `y` to RGB; gray is repeated.
 fn color(decoders: &[Decoder], y: usize, line: &mut [u8]) {
     let (pixels, _) = line.as_chunks_mut::<3>();
     match decoders {
         [luma, blue, red] => {
             let [luma, blue, red] =
-                [luma, blue, red].map(|plane| plane.line(y).as_chunks::<PART>().0);
+                [luma, blue, red].map(|plane| plane.line(y).as_chunks::<LANES>().0);
             let levels = luma.iter().zip(blue).zip(red);
-            for (pixels, ((luma, blue), red)) in pixels.chunks_mut(PART).zip(levels) {
+            for (pixels, ((luma, blue), red)) in pixels.chunks_mut(LANES).zip(levels) {
                 let [r, g, b] = rgb(luma, blue, red);
                 for (x, pixel) in pixels.iter_mut().enumerate() {
                     *pixel = [r[x], g[x], b[x]];
@@ -177,13 +184,13 @@ fn color(decoders: &[Decoder], y: usize, line: &mut [u8]) {
     }
 }
 
-/// Levels that are made RGB together.
-const PART: usize = 32;
+/// Levels that are converted to RGB together, so that the compiler vectorises the loop.
+const LANES: usize = 32;
 
 /// `YCbCr` to RGB, with 14 bits of fraction: <https://www.w3.org/Graphics/JPEG/jfif3.pdf>.
-fn rgb(luma: &[u8; PART], blue: &[u8; PART], red: &[u8; PART]) -> [[u8; PART]; 3] {
-    let mut rgb = [[0; PART]; 3];
-    for x in 0..PART {
+fn rgb(luma: &[u8; LANES], blue: &[u8; LANES], red: &[u8; LANES]) -> [[u8; LANES]; 3] {
+    let mut rgb = [[0; LANES]; 3];
+    for x in 0..LANES {
         let luma = (i32::from(luma[x]) << 14) + (1 << 13);
         let [blue, red] = [blue[x], red[x]].map(|level| i32::from(i16::from(level) - 128));
         let level = |level: i32| (level >> 14).clamp(0, 255) as u8;

@@ -1,0 +1,204 @@
+//! CPU policy: how photos share the CPUs and the memory of one process.
+//!
+//! - Lambda grants CPUs by memory ([`granted_cpus`]). `local` divides the machine's CPUs between its
+//!   function instances ([`share`]).
+//! - A photo needs a permit before it is decoded, and there is one permit for each CPU. More photos at
+//!   once would need memory and gain nothing.
+//! - [`READ_AHEAD`] more photos may be in progress, so that no CPU waits for a download.
+//! - A photo alone uses all CPUs for inference. With several photos, each uses its share, so that threads
+//!   seldom wait for each other.
+//! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So memory has the same bound for
+//!   every batch and number of CPUs.
+
+use std::sync::{
+    Arc, Condvar, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Memory in MB for which Lambda grants one CPU:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
+const MEMORY_OF_A_CPU: u64 = 1769;
+
+/// Photos in progress in addition to those on a CPU: enough to hide a download of some tens of
+/// milliseconds. Each of them may hold MAX_IMAGE_BYTES.
+const READ_AHEAD: usize = 3;
+
+/// CPUs that Lambda grants for `memory` MB, to the nearest, and at most `visible`. Lambda shows two CPUs to
+/// a function that may use only one.
+pub fn granted_cpus(memory: u64, visible: usize) -> usize {
+    let granted = memory.saturating_add(MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
+    usize::try_from(granted).map_or(visible, |granted| granted.clamp(1, visible))
+}
+
+/// Memory in MB for which Lambda grants `cpus`: the inverse of [`granted_cpus`].
+pub fn memory_of_cpus(cpus: usize) -> u64 {
+    cpus as u64 * MEMORY_OF_A_CPU
+}
+
+/// CPUs for each of `instances` that run on `cpus` together; at least 1.
+pub fn share(cpus: usize, instances: usize) -> usize {
+    (cpus / instances.max(1)).max(1)
+}
+
+/// The CPUs of one process.
+pub struct Cpus {
+    count: usize,
+    permits: Arc<Semaphore>,
+    pixels: PixelBudget,
+    /// Photos that are being decoded or classified.
+    computing: AtomicUsize,
+}
+
+impl Cpus {
+    /// `count` CPUs, on which at most `max_pixels` are decoded at a time.
+    pub fn new(count: usize, max_pixels: u64) -> Self {
+        Self {
+            count,
+            permits: Arc::new(Semaphore::new(count)),
+            pixels: PixelBudget::new(max_pixels),
+            computing: AtomicUsize::new(0),
+        }
+    }
+
+    /// Photos that a caller keeps in progress at a time.
+    pub fn photos_in_progress(&self) -> usize {
+        self.count + READ_AHEAD
+    }
+
+    /// Waits for a free CPU.
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+    pub(super) async fn acquire(&self) -> OwnedSemaphorePermit {
+        let permits = Arc::clone(&self.permits);
+        permits
+            .acquire_owned()
+            .await
+            .expect("the semaphore is open")
+    }
+
+    /// Counts one more photo that is being decoded or classified.
+    pub(super) fn start(&self) -> Computation<'_> {
+        self.computing.fetch_add(1, Ordering::Relaxed);
+        Computation(self)
+    }
+
+    /// Waits until `pixels` may be decoded. `pixels` is at most the budget.
+    pub(super) fn reserve_pixels(&self, pixels: u64) -> ReservedPixels<'_> {
+        self.pixels.reserve(pixels)
+    }
+}
+
+/// A photo that is being decoded or classified; counted until it is dropped.
+pub(super) struct Computation<'a>(&'a Cpus);
+
+impl Computation<'_> {
+    /// Threads for this photo's inference: its share of the CPUs.
+    pub(super) fn threads(&self) -> usize {
+        share(self.0.count, self.0.computing.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Computation<'_> {
+    fn drop(&mut self) {
+        self.0.computing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Pixels that may be in memory at a time.
+struct PixelBudget {
+    free: Mutex<u64>,
+    freed: Condvar,
+}
+
+impl PixelBudget {
+    fn new(pixels: u64) -> Self {
+        Self {
+            free: Mutex::new(pixels),
+            freed: Condvar::new(),
+        }
+    }
+
+    fn reserve(&self, pixels: u64) -> ReservedPixels<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = self.freed.wait_while(free, |free| *free < pixels);
+        *enough.unwrap_or_else(PoisonError::into_inner) -= pixels;
+        ReservedPixels {
+            budget: self,
+            pixels,
+        }
+    }
+}
+
+/// A part of the budget, returned when it is dropped.
+pub(super) struct ReservedPixels<'a> {
+    budget: &'a PixelBudget,
+    pixels: u64,
+}
+
+impl Drop for ReservedPixels<'_> {
+    fn drop(&mut self) {
+        let free = self.budget.free.lock();
+        *free.unwrap_or_else(PoisonError::into_inner) += self.pixels;
+        self.budget.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn lambda_grants_cpus_by_memory() {
+        for (memory, cpus) in [
+            (128, 1),
+            (1769, 1),
+            (2048, 1),
+            (3008, 2),
+            (3538, 2),
+            (10_240, 6),
+        ] {
+            assert_eq!(granted_cpus(memory, 6), cpus, "{memory} MB");
+            assert_eq!(granted_cpus(memory, 1), 1);
+        }
+        for cpus in 1..=6 {
+            assert_eq!(granted_cpus(memory_of_cpus(cpus), 6), cpus);
+        }
+        assert_eq!(granted_cpus(u64::MAX, 4), 4);
+    }
+
+    #[test]
+    fn photos_share_the_cpus() {
+        let cpus = Cpus::new(4, 10);
+        let first = cpus.start();
+        assert_eq!(first.threads(), 4);
+        let second = cpus.start();
+        assert_eq!((first.threads(), second.threads()), (2, 2));
+        let more = [cpus.start(), cpus.start(), cpus.start()];
+        assert_eq!(more[2].threads(), 1);
+        drop((first, more));
+        assert_eq!(second.threads(), 4);
+    }
+
+    #[test]
+    fn pixels_beyond_the_budget_wait() {
+        let budget = PixelBudget::new(10);
+        let first = budget.reserve(6);
+        drop(budget.reserve(4));
+        thread::scope(|scope| {
+            let (sender, reserved) = mpsc::channel();
+            let budget = &budget;
+            scope.spawn(move || {
+                let second = budget.reserve(5);
+                sender.send(()).unwrap();
+                drop(second);
+            });
+            assert!(reserved.try_recv().is_err());
+            drop(first);
+            reserved.recv().unwrap();
+        });
+        assert_eq!(*budget.free.lock().unwrap(), 10);
+    }
+}

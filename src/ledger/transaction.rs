@@ -1,0 +1,173 @@
+//! The transaction that counts a group of predictions, and the reading of its cancellation.
+
+use aws_sdk_dynamodb::{
+    error::{BuildError, SdkError},
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{
+        AttributeValue, CancellationReason, Put, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem, Update,
+    },
+};
+
+use super::{CommitId, LEDGER_KEY, Ledger, item, item::Item};
+use crate::prediction::Prediction;
+
+impl Ledger {
+    /// The items of the transaction that gives `predictions` the ordinals from `issued` + 1 on: the object
+    /// items, the records, the counter.
+    pub(super) fn transaction(
+        &self,
+        counter_key: &str,
+        predictions: &[&Prediction],
+        issued: u64,
+        commit_id: CommitId,
+    ) -> Result<Vec<TransactWriteItem>, BuildError> {
+        let ordinal = |index: usize| issued + 1 + index as u64;
+        let mut items = Vec::with_capacity(2 * predictions.len() + 1);
+        for (index, prediction) in predictions.iter().enumerate() {
+            let object = Put::builder()
+                .table_name(&self.ledger)
+                .set_item(Some(item::counted(prediction, ordinal(index), commit_id)))
+                .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"))
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                )
+                .build()?;
+            items.push(TransactWriteItem::builder().put(object).build());
+        }
+        for (index, prediction) in predictions.iter().enumerate() {
+            let record = Put::builder()
+                .table_name(&self.predictions)
+                .set_item(Some(item::record(prediction, ordinal(index))))
+                .build()?;
+            items.push(TransactWriteItem::builder().put(record).build());
+        }
+        let counter = self.counter(counter_key, issued, predictions.len() as u64)?;
+        items.push(TransactWriteItem::builder().update(counter).build());
+        Ok(items)
+    }
+
+    /// Moves the counter from `issued` to `issued` + `more`, if it is still at `issued`.
+    fn counter(&self, key: &str, issued: u64, more: u64) -> Result<Update, BuildError> {
+        let counter = Update::builder()
+            .table_name(&self.ledger)
+            .key(LEDGER_KEY, AttributeValue::S(key.to_owned()))
+            .update_expression("SET Issued = :last ADD Live :more")
+            .expression_attribute_values(":last", item::number(issued + more))
+            .expression_attribute_values(":more", item::number(more));
+        match issued {
+            0 => counter.condition_expression("attribute_not_exists(Issued)"),
+            _ => counter
+                .condition_expression("Issued = :issued")
+                .expression_attribute_values(":issued", item::number(issued)),
+        }
+        .build()
+    }
+}
+
+/// Why a transaction was cancelled.
+pub(super) struct Cancellation<'a> {
+    /// The object items that exist already, each with its position in the group.
+    pub(super) existing: Vec<(usize, &'a Item)>,
+    /// Whether another writer moved the counter.
+    pub(super) counter_moved: bool,
+    /// Whether DynamoDB considers the request itself invalid, so that a retry does not help.
+    pub(super) is_invalid: bool,
+}
+
+/// Why a transaction of `members` predictions failed.
+pub(super) enum Failure<'a> {
+    /// DynamoDB cancelled it.
+    Cancelled(Cancellation<'a>),
+    /// DynamoDB cancelled it, but the response is corrupted: its reasons are not those of this transaction.
+    Unreadable,
+    /// Another error: throttling, a lost connection, a refusal.
+    Other,
+}
+
+impl<'a> Failure<'a> {
+    pub(super) fn of(error: &'a SdkError<TransactWriteItemsError>, members: usize) -> Self {
+        let reasons = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                cancelled.cancellation_reasons()
+            }
+            _ => return Self::Other,
+        };
+        Self::from_reasons(reasons, members)
+    }
+
+    /// The reasons are in the order of the transaction's items: objects, records, counter.
+    fn from_reasons(reasons: &'a [CancellationReason], members: usize) -> Self {
+        let (Some(objects), Some(counter)) = (reasons.get(..members), reasons.get(2 * members))
+        else {
+            return Self::Unreadable;
+        };
+        if reasons.len() != 2 * members + 1 {
+            return Self::Unreadable;
+        }
+        let mut existing = Vec::new();
+        for (member, reason) in objects.iter().enumerate() {
+            if reason.code() == Some(CONDITION_FAILED) {
+                let Some(item) = reason.item() else {
+                    return Self::Unreadable;
+                };
+                existing.push((member, item));
+            }
+        }
+        let conflicts = [Some(CONDITION_FAILED), Some("TransactionConflict")];
+        Self::Cancelled(Cancellation {
+            existing,
+            counter_moved: conflicts.contains(&counter.code()),
+            is_invalid: reasons
+                .iter()
+                .any(|reason| reason.code() == Some("ValidationError")),
+        })
+    }
+}
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(code: &str, item: Option<Item>) -> CancellationReason {
+        CancellationReason::builder()
+            .code(code)
+            .set_item(item)
+            .build()
+    }
+
+    #[test]
+    fn reasons_belong_to_the_members_by_their_position() {
+        let item = Item::from([(LEDGER_KEY.into(), AttributeValue::S("object/b".into()))]);
+        let reasons = [
+            reason("None", None),
+            reason(CONDITION_FAILED, Some(item.clone())),
+            reason("None", None),
+            reason("None", None),
+            reason("TransactionConflict", None),
+        ];
+        let Failure::Cancelled(cancellation) = Failure::from_reasons(&reasons, 2) else {
+            panic!("not a cancellation");
+        };
+        assert_eq!(cancellation.existing, [(1, &item)]);
+        assert!(cancellation.counter_moved && !cancellation.is_invalid);
+    }
+
+    #[test]
+    fn reasons_that_do_not_fit_the_transaction_are_not_attributed() {
+        let none = reason("None", None);
+        let failed = reason(CONDITION_FAILED, None);
+        for reasons in [
+            vec![],
+            vec![none.clone(); 4],
+            vec![none.clone(); 6],
+            // The item that failed its condition is missing.
+            vec![failed, none.clone(), none.clone(), none.clone(), none],
+        ] {
+            let failure = Failure::from_reasons(&reasons, 2);
+            assert!(matches!(failure, Failure::Unreadable), "{reasons:?}");
+        }
+    }
+}

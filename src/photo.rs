@@ -1,0 +1,23 @@
+//! Photo bytes → RGB image → input tensor. Every step treats the bytes as hostile.
+//!
+//! ```text
+//! bytes ─ sniff ─▶ format ─ Encoded::open ─▶ header within the limits ─ Encoded::decode ─▶ Image
+//!   ─ resize ─▶ upright RGB image of the model's size ─ tensor ─▶ InputTensor
+//! ```
+//!
+//! A photo that cannot become a tensor gets a [`Rejection`]: a reason that tells its sender what to do.
+
+mod decode;
+mod jpeg;
+mod orientation;
+mod rejection;
+mod resize;
+mod segments;
+mod sniff;
+mod tensor;
+
+pub use decode::{Encoded, Image, Limits};
+pub use rejection::Rejection;
+pub use resize::resize;
+pub(crate) use sniff::sniff;
+pub use tensor::{InputTensor, tensor};
