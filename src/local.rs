@@ -7,7 +7,6 @@
 mod dynamodb;
 pub mod lambda;
 mod log;
-pub mod s3;
 mod sandbox;
 
 use std::{
@@ -32,6 +31,7 @@ use tokio::{
 use crate::{aws, config::Config, error::chain};
 
 pub use lambda::Lambda;
+pub use versioned_s3 as s3;
 
 /// Region of everything embedded.
 pub const REGION: &str = "us-east-1";
