@@ -17,9 +17,8 @@
 //! must therefore have versions and send the events of real S3.
 //!
 //! - [`s3s-fs`](https://crates.io/crates/s3s-fs), the file-system example of s3s, has neither versions nor events.
-//! - [MinIO](https://github.com/minio/minio) has both, but is a separate server under AGPL-3.0. It would have to be
-//!   installed and configured with a target for its events, and a test could not stop it between two steps of one
-//!   request.
+//! - [MinIO](https://github.com/minio/minio) has both, but it is a separate server under AGPL-3.0, which would have
+//!   to be installed, and configured with a target for its events.
 //!
 //! # Layout on disk
 //!
@@ -50,6 +49,7 @@
 //! uploads with a delimiter, and anonymous requests.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod checksum;
 mod error;
@@ -57,6 +57,8 @@ mod key_encoding;
 mod server;
 mod service;
 mod store;
+#[cfg(test)]
+mod test_log;
 
 pub use error::StoreError;
 pub use server::{Credentials, serve};

@@ -249,10 +249,8 @@ mod tests {
         let insert = "INSERT INTO notification (event) VALUES (?1)";
         store.connection().execute(insert, [event]).unwrap();
         drop(store);
-        let opened = Store::open(folder.path(), configuration());
-        assert!(matches!(
-            opened,
-            Err(StoreError::Database(_) | StoreError::Damaged { .. })
-        ));
+        let error = Store::open(folder.path(), configuration()).err().unwrap();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains("notification 1"), "{error}");
     }
 }

@@ -26,6 +26,7 @@ impl S3Route for RangeRoute {
             && headers.contains_key(RANGE)
             && match single_range(headers) {
                 None => true,
+                // s3s refuses what it cannot parse.
                 Some((header, range)) => Range::parse(header).ok() != Some(range),
             }
     }

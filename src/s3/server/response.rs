@@ -145,6 +145,7 @@ mod tests {
     use axum::response::Response;
 
     use super::{RequestInfo, complete, error_text};
+    use crate::test_log::Log;
 
     fn info(uri: &str, header: (&str, &str)) -> RequestInfo {
         let request = Request::builder().uri(uri).header(header.0, header.1);
@@ -204,5 +205,21 @@ mod tests {
         let xml = "<Error><Code>SignatureDoesNotMatch</Code></Error>";
         let (_, body) = completed(&get, 403, xml).await;
         assert!(body.contains("AWS_SECRET_ACCESS_KEY"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn only_a_failure_of_the_server_is_logged_and_once() {
+        let (log, _guard) = Log::start();
+        let get = info("/moths/a", ("host", "localhost"));
+        let xml = "<Error><Code>InternalError</Code><Message>no blob</Message></Error>";
+        completed(&get, 404, xml).await;
+        assert!(log.lines().is_empty());
+        let (_, body) = completed(&get, 500, xml).await;
+        assert_eq!(body, xml);
+        let lines = log.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for text in ["ERROR", "/moths/a", "InternalError: no blob"] {
+            assert!(lines[0].contains(text), "{}", lines[0]);
+        }
     }
 }

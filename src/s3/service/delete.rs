@@ -108,9 +108,17 @@ fn error_entry(store: &Store, bucket: &str, object: ObjectIdentifier, error: Sto
 mod tests {
     use s3s::dto::{Delete, DeleteObjectsInput, ObjectIdentifier};
 
-    use super::delete_objects;
-    use crate::service::wire;
+    use super::{StoreError, delete_objects, error_entry};
     use crate::store::testing::{BUCKET, damage, put, store};
+    use crate::test_log::Log;
+
+    fn object(key: &str, version_id: Option<String>) -> ObjectIdentifier {
+        ObjectIdentifier {
+            key: key.to_owned(),
+            version_id,
+            ..Default::default()
+        }
+    }
 
     /// A request as s3s parses it.
     fn request(objects: Vec<ObjectIdentifier>) -> s3s::S3Request<DeleteObjectsInput> {
@@ -142,12 +150,6 @@ mod tests {
         let id = put(&store, "a", b"one").version_id.unwrap();
         put(&store, "b", b"two");
         damage(&store, "UPDATE version SET headers = '' WHERE key = 'a'");
-        wire::version_id(Some(&id)).unwrap();
-        let object = |key: &str, version_id| ObjectIdentifier {
-            key: key.to_owned(),
-            version_id,
-            ..Default::default()
-        };
         let objects = vec![object("a", Some(id)), object("b", None)];
         let output = delete_objects(&store, request(objects)).await.unwrap();
         let errors = output.errors.unwrap();
@@ -155,5 +157,19 @@ mod tests {
         let message = errors[0].message.as_deref().unwrap();
         assert!(message.contains("column headers of version"), "{message}");
         assert_eq!(output.deleted.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn only_an_internal_error_is_logged_and_once() {
+        let (_folder, store) = store();
+        let (log, _guard) = Log::start();
+        let refusal = StoreError::InvalidVersionId("x".to_owned());
+        error_entry(&store, BUCKET, object("a", None), refusal);
+        assert!(log.lines().is_empty());
+        let damage = StoreError::damaged("version 1 has no blob");
+        error_entry(&store, BUCKET, object("a", None), damage);
+        let lines = log.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("ERROR") && lines[0].contains("version 1 has no blob"));
     }
 }

@@ -6,7 +6,7 @@ use s3s::{S3Request, S3Result, s3_error};
 use super::copy::{copy_bytes, open_source, parse_copy_range};
 use super::put::{take_headers, write_condition};
 use super::read::ReadConditions;
-use super::receive::{AnnouncedBody, parse_algorithm, receive};
+use super::receive::{AnnouncedBody, parse_algorithm, receive, trailer_algorithm};
 use super::wire::{caller, strong_etag, timestamp};
 use crate::checksum::{self, Algorithm, set_checksums, take_checksums};
 use crate::error::StoreError;
@@ -91,6 +91,7 @@ pub(crate) async fn upload_part(
         length: input.content_length,
         md5: input.content_md5.take(),
         algorithm: input.checksum_algorithm.take(),
+        trailer_algorithm: trailer_algorithm(&request.headers)?,
         checksums: take_checksums!(input),
         trailers: request.trailing_headers,
     };

@@ -3,7 +3,7 @@
 use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::receive::{AnnouncedBody, receive};
+use super::receive::{AnnouncedBody, receive, trailer_algorithm};
 use super::wire::{caller, strong_etag};
 use crate::checksum::{Algorithm, set_checksums, take_checksums};
 use crate::store::Store;
@@ -88,6 +88,7 @@ pub(crate) async fn put_object(
         length: input.content_length,
         md5: input.content_md5.take(),
         algorithm: input.checksum_algorithm.take(),
+        trailer_algorithm: trailer_algorithm(&request.headers)?,
         checksums: take_checksums!(input),
         trailers: request.trailing_headers,
     };

@@ -14,7 +14,6 @@ use crate::store::Store;
 use crate::store::objects::OpenVersion;
 
 /// The conditional headers of a read, or of the source of a copy.
-#[derive(Default)]
 pub(crate) struct ReadConditions {
     pub(crate) if_match: Option<ETagCondition>,
     pub(crate) if_none_match: Option<ETagCondition>,
@@ -238,108 +237,44 @@ pub(crate) async fn get_object_tagging(
 mod tests {
     use axum::http::header::CONTENT_RANGE;
     use chrono::{DateTime, TimeDelta};
-    use s3s::dto::{ETag, ETagCondition, Range};
+    use s3s::dto::{ETagCondition, Range};
 
     use super::{Evaluation, ReadConditions, resolve_range, timestamp};
 
     #[test]
     fn etag_conditions_override_date_conditions() {
+        use Evaluation::{Holds, IfMatchFails, IfUnmodifiedSinceFails, NotModified};
         let modified = DateTime::from_timestamp(1_000, 0).unwrap();
-        let etag = |etag: &str| Some(ETagCondition::ETag(ETag::Strong(etag.to_owned())));
-        let at = |seconds| Some(timestamp(modified + TimeDelta::seconds(seconds)));
-        let none = ReadConditions::default;
-        let weak = ETag::Weak("e".to_owned());
-        let conditions = [
-            (none(), Evaluation::Holds),
-            (
-                ReadConditions {
-                    if_match: etag("e"),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_match: etag("f"),
-                    ..none()
-                },
-                Evaluation::IfMatchFails,
-            ),
-            (
-                ReadConditions {
-                    if_match: Some(ETagCondition::Any),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_none_match: etag("e"),
-                    ..none()
-                },
-                Evaluation::NotModified,
-            ),
-            (
-                ReadConditions {
-                    if_none_match: Some(ETagCondition::ETag(weak)),
-                    ..none()
-                },
-                Evaluation::NotModified,
-            ),
-            (
-                ReadConditions {
-                    if_none_match: etag("f"),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_unmodified_since: at(0),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_unmodified_since: at(-1),
-                    ..none()
-                },
-                Evaluation::IfUnmodifiedSinceFails,
-            ),
-            (
-                ReadConditions {
-                    if_modified_since: at(-1),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_modified_since: at(0),
-                    ..none()
-                },
-                Evaluation::NotModified,
-            ),
-            (
-                ReadConditions {
-                    if_match: etag("e"),
-                    if_unmodified_since: at(-1),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-            (
-                ReadConditions {
-                    if_none_match: etag("f"),
-                    if_modified_since: at(0),
-                    ..none()
-                },
-                Evaluation::Holds,
-            ),
-        ];
-        for (index, (conditions, expected)) in conditions.into_iter().enumerate() {
-            assert_eq!(conditions.evaluate("e", modified), expected, "{index}");
+        // ETags; dates in seconds after the modification.
+        for (if_match, if_none_match, if_modified_since, if_unmodified_since, expected) in [
+            (None, None, None, None, Holds),
+            (Some("\"e\""), None, None, None, Holds),
+            (Some("\"f\""), None, None, None, IfMatchFails),
+            (Some("*"), None, None, None, Holds),
+            (None, Some("\"e\""), None, None, NotModified),
+            (None, Some("W/\"e\""), None, None, NotModified),
+            (None, Some("*"), None, None, NotModified),
+            (None, Some("\"f\""), None, None, Holds),
+            (None, None, Some(-1), None, Holds),
+            (None, None, Some(0), None, NotModified),
+            (None, None, None, Some(0), Holds),
+            (None, None, None, Some(-1), IfUnmodifiedSinceFails),
+            (Some("\"e\""), None, None, Some(-1), Holds),
+            (None, Some("\"f\""), Some(0), None, Holds),
+        ] {
+            let etag = |text: &str| ETagCondition::parse_http_header(text.as_bytes()).unwrap();
+            let date = |seconds| timestamp(modified + TimeDelta::seconds(seconds));
+            let conditions = ReadConditions {
+                if_match: if_match.map(etag),
+                if_none_match: if_none_match.map(etag),
+                if_modified_since: if_modified_since.map(date),
+                if_unmodified_since: if_unmodified_since.map(date),
+            };
+            assert_eq!(
+                conditions.evaluate("e", modified),
+                expected,
+                "{if_match:?} {if_none_match:?} {if_modified_since:?} {if_unmodified_since:?}"
+            );
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct AnnouncedBody {
     pub(crate) md5: Option<String>,
     /// `x-amz-sdk-checksum-algorithm`
     pub(crate) algorithm: Option<ChecksumAlgorithm>,
+    /// The algorithm of the checksum that `x-amz-trailer` announces.
+    pub(crate) trailer_algorithm: Option<Algorithm>,
     /// `x-amz-checksum-…`
     pub(crate) checksums: dto::Checksum,
     /// The headers after the body.
@@ -37,12 +39,26 @@ impl AnnouncedBody {
         let sent = Algorithm::ALL
             .into_iter()
             .find(|algorithm| algorithm.value_in(&self.checksums).is_some());
-        match (&self.algorithm, sent) {
+        match (&self.algorithm, sent.or(self.trailer_algorithm)) {
             (_, Some(algorithm)) => Ok(Some(algorithm)),
             (Some(name), None) => parse_algorithm(name).map(Some),
             (None, None) => Ok(None),
         }
     }
+}
+
+/// The algorithm of the checksum that the client will send after the body.
+pub(crate) fn trailer_algorithm(headers: &HeaderMap) -> S3Result<Option<Algorithm>> {
+    let Some(names) = headers.get("x-amz-trailer") else {
+        return Ok(None);
+    };
+    let names = names
+        .to_str()
+        .map_err(|error| s3_error!(error, InvalidRequest, "x-amz-trailer is not text"))?;
+    Ok(Algorithm::ALL.into_iter().find(|algorithm| {
+        let mut names = names.split(',').map(str::trim);
+        names.any(|name| name.eq_ignore_ascii_case(algorithm.header()))
+    }))
 }
 
 pub(crate) fn parse_algorithm(name: &ChecksumAlgorithm) -> S3Result<Algorithm> {
@@ -111,6 +127,10 @@ fn verify(blob: &NewBlob, announced: &AnnouncedBody, trailers: Option<&HeaderMap
         Some(expected) if expected != blob.checksum.value.as_bytes() => {
             Err(StoreError::BadDigest(algorithm.header()).into())
         }
+        None if announced.trailer_algorithm.is_some() => Err(s3_error!(
+            InvalidRequest,
+            "the body does not end with the checksum that x-amz-trailer announces"
+        )),
         _ => Ok(()),
     }
 }
@@ -138,7 +158,7 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue};
     use s3s::dto;
 
-    use super::{AnnouncedBody, NewBlob, verify};
+    use super::{AnnouncedBody, NewBlob, trailer_algorithm, verify};
     use crate::checksum::Algorithm;
     use crate::store::testing::store;
 
@@ -150,6 +170,7 @@ mod tests {
             length: None,
             md5: None,
             algorithm: None,
+            trailer_algorithm: None,
             checksums: dto::Checksum::default(),
             trailers: None,
         }
@@ -199,6 +220,13 @@ mod tests {
         for (trailer, expected) in trailers {
             assert_eq!(code(&blob, &announced(), Some(trailer)), expected);
         }
+        let announcing = AnnouncedBody {
+            trailer_algorithm: Some(Algorithm::Crc32),
+            ..announced()
+        };
+        let trailer = Some(CRC32.as_bytes());
+        assert_eq!(code(&blob, &announcing, trailer), "OK");
+        assert_eq!(code(&blob, &announcing, None), "InvalidRequest");
         let mut header = announced();
         header.checksums.checksum_crc32 = Some("AAAAAA==".to_owned());
         assert_eq!(code(&blob, &header, None), "BadDigest");
@@ -210,10 +238,26 @@ mod tests {
         assert_eq!(body.algorithm().unwrap(), None);
         body.algorithm = Some(dto::ChecksumAlgorithm::from_static("SHA1"));
         assert_eq!(body.algorithm().unwrap(), Some(Algorithm::Sha1));
+        body.trailer_algorithm = Some(Algorithm::Crc32c);
+        assert_eq!(body.algorithm().unwrap(), Some(Algorithm::Crc32c));
         body.checksums.checksum_crc32 = Some(CRC32.to_owned());
         assert_eq!(body.algorithm().unwrap(), Some(Algorithm::Crc32));
         body = announced();
         body.algorithm = Some(dto::ChecksumAlgorithm::from_static("MD5"));
         body.algorithm().unwrap_err();
+    }
+
+    #[test]
+    fn trailer_header_names_an_algorithm() {
+        for (names, algorithm) in [
+            ("x-amz-checksum-sha256", Some(Algorithm::Sha256)),
+            ("x-other, X-Amz-Checksum-CRC32C", Some(Algorithm::Crc32c)),
+            ("x-other", None),
+        ] {
+            let names = HeaderValue::from_static(names);
+            let headers = HeaderMap::from_iter([("x-amz-trailer".parse().unwrap(), names)]);
+            assert_eq!(trailer_algorithm(&headers).unwrap(), algorithm);
+        }
+        assert_eq!(trailer_algorithm(&HeaderMap::new()).unwrap(), None);
     }
 }

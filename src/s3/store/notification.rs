@@ -117,13 +117,15 @@ pub(crate) fn insert(
     })
 }
 
-/// Deletes the pending notifications of buckets other than `bucket`.
+/// Deletes the pending notifications of buckets other than `bucket`. Leaves those that are not JSON, so that
+/// [`pending`] reports them.
 pub(crate) fn delete_of_other_buckets(
     connection: &Connection,
     bucket: &str,
 ) -> Result<(), StoreError> {
     let deleted = connection.execute(
-        "DELETE FROM notification WHERE event ->> '$.Records[0].s3.bucket.name' IS NOT ?1",
+        "DELETE FROM notification WHERE CASE WHEN json_valid(event)
+             THEN event ->> '$.Records[0].s3.bucket.name' IS NOT ?1 END",
         [bucket],
     )?;
     if deleted > 0 {
