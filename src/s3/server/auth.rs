@@ -45,7 +45,7 @@ pub(crate) fn check_presigned(request: &Request) -> S3Result<()> {
     let signed = percent_decode_str(signed).decode_utf8_lossy();
     let unsigned = request.headers().keys().find(|name| {
         name.as_str().starts_with("x-amz-")
-            // The signature covers the value of this header in another place of the signed text.
+            // The signature covers the value of this header: it is the payload hash of the signed request.
             && *name != "x-amz-content-sha256"
             && !signed.split(';').any(|signed| *name == signed)
     });

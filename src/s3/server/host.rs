@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn host_is_a_bucket_before_a_known_domain_or_path_style() {
+    fn bucket_precedes_a_known_domain() {
         for host in [
             "localhost",
             "s3.localhost:9000",
