@@ -9,16 +9,17 @@ FROM ${RUST} AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src/engine/Cargo.toml src/engine/
+COPY src/s3/Cargo.toml src/s3/
 # The dependencies, in a layer of their own that stays until one of them changes: they take minutes.
 RUN mkdir benches \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs src/engine/lib.rs benches/contention.rs benches/layers.rs benches/peer.rs \
- && cargo build --release --locked --no-default-features
+ && touch src/lib.rs src/engine/lib.rs src/s3/lib.rs benches/contention.rs benches/layers.rs benches/peer.rs \
+ && cargo build --release --locked --package moth-classifier --no-default-features
 COPY src src
 COPY test_images test_images
 # What was copied may be older than what was built of the empty files.
 RUN touch src/main.rs src/lib.rs src/engine/lib.rs \
- && cargo build --release --locked --no-default-features \
+ && cargo build --release --locked --package moth-classifier --no-default-features \
  && install --mode=0755 target/release/moth-classifier /bootstrap
 
 FROM ${BASE}

@@ -8,7 +8,6 @@ mod dynamodb;
 mod instance;
 pub(crate) mod lambda;
 mod log;
-pub mod s3;
 
 use std::{
     collections::BTreeSet,
@@ -36,6 +35,7 @@ use crate::{
 };
 
 pub use lambda::{FUNCTION, Lambda};
+pub use versioned_s3 as s3;
 
 /// Region of everything embedded.
 pub const REGION: &str = "us-east-1";
