@@ -162,8 +162,14 @@ def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[f
     processes, answers = {}, {}
     for name, (command, environment) in peers.items():
         processes[name] = subprocess.Popen(
-            command, env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(threads))
+            command,
+            env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: on_cpus(threads),
+        )
         answers[name] = json.loads(processes[name].stdout.readline())
     times = {name: [] for name in processes}
     for _ in range(rounds):
@@ -236,8 +242,13 @@ def start(arguments) -> None:
     for _ in range(arguments.rounds):
         for name, (command, environment) in commands.items():
             began = time.perf_counter()
-            process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(1))
+            process = subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=lambda: on_cpus(1),
+            )
             _, status, usage = os.wait4(process.pid, 0)
             assert os.waitstatus_to_exitcode(status) == 0, command
             milliseconds[name].append((time.perf_counter() - began) * 1e3)

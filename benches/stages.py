@@ -3,8 +3,8 @@
 
     cargo build --release --locked && target/release/moth-classifier compile && python3 benches/stages.py
 
-Each photo is an event of its own: read from S3, decoded, classified, committed to DynamoDB. One process of the function,
-standard library only.
+Each photo is an event of its own: read from S3, decoded, classified, committed to DynamoDB. One process of the
+function, standard library only.
 """
 
 import argparse
@@ -25,8 +25,10 @@ STAGES = {"fetch_ms": "fetch", "decode_ms": "decode, resize", "inference_ms": "i
 def png(seed: int, side: int = 500) -> bytes:
     """A picture of slopes and noise, about as hard to decode as a photo."""
     noise = random.Random(seed)
-    rows = b"".join(b"\0" + bytes((x * 3 // 8 + y // 5 + noise.getrandbits(4)) & 255 for x in range(side) for _ in "rgb")
-                    for y in range(side))
+    rows = b"".join(
+        b"\0" + bytes((x * 3 // 8 + y // 5 + noise.getrandbits(4)) & 255 for x in range(side) for _ in "rgb")
+        for y in range(side)
+    )
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -45,8 +47,12 @@ def main() -> None:
         photos.mkdir()
         for n in range(arguments.photos):
             (photos / f"{n}.png").write_bytes(png(n))
-        subprocess.run([arguments.binary, "local", "--json", "--concurrency", "1", "--data", data, photos], check=True,
-                       cwd=ROOT, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [arguments.binary, "local", "--json", "--concurrency", "1", "--data", data, photos],
+            check=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
         lines = [json.loads(line) for line in Path(data, "function.log").read_text().splitlines()]
     images = [line for line in lines if line.get("message") == "image"]
     assert len(images) == arguments.photos and all(line["outcome"] == "recorded" for line in images)

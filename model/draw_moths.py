@@ -89,8 +89,16 @@ def rotation(angle: float) -> np.ndarray:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def place(moth: Image.Image, part: Image.Image, box: tuple[float, ...], pose: tuple[np.ndarray, np.ndarray],
-          mirror: int, angle: float, joint: tuple[float, float], wing: float) -> None:
+def place(
+    moth: Image.Image,
+    part: Image.Image,
+    box: tuple[float, ...],
+    pose: tuple[np.ndarray, np.ndarray],
+    mirror: int,
+    angle: float,
+    joint: tuple[float, float],
+    wing: float,
+) -> None:
     """Lays a part, painted in `box` of its own coordinates, over the moth with a soft edge shadow."""
     centre, linear = pose
     matrix = linear @ np.diag([mirror, 1]) @ rotation(angle)
@@ -99,8 +107,12 @@ def place(moth: Image.Image, part: Image.Image, box: tuple[float, ...], pose: tu
     scale = part.width / (box[2] - box[0])
     a = inverse * scale
     b = -(a @ origin) - np.array([[box[0]], [box[1]]]) * scale
-    layer = part.transform(moth.size, Image.Transform.AFFINE,
-                           (a[0, 0], a[0, 1], b[0, 0], a[1, 0], a[1, 1], b[1, 0]), Image.Resampling.BICUBIC)
+    layer = part.transform(
+        moth.size,
+        Image.Transform.AFFINE,
+        (a[0, 0], a[0, 1], b[0, 0], a[1, 0], a[1, 1], b[1, 0]),
+        Image.Resampling.BICUBIC,
+    )
     below = layer.getchannel("A").filter(ImageFilter.BoxBlur(wing * 0.02)).point(lambda v: v * 0.45)
     dark = Image.new("RGBA", moth.size, (14, 10, 8, 0))
     dark.putalpha(Image.fromarray(np.minimum(np.asarray(below), np.asarray(moth.getchannel("A")))))
@@ -123,7 +135,7 @@ def draw_limbs(rng: Rng, moth: Image.Image, pose: tuple, wing: float, tone: tupl
         t = np.linspace(0, 1, 14)
         bend = opening + rng.normal(0, 0.06)
         x = side * (0.03 + 0.42 * t * math.sin(bend) + 0.1 * t**2)
-        limb(list(zip(x, -0.25 - 0.42 * t * math.cos(bend) + 0.05 * t**2)), 0.012)
+        limb(list(zip(x, -0.25 - 0.42 * t * math.cos(bend) + 0.05 * t**2, strict=True)), 0.012)
         reach = rng.uniform(0.16, 0.3)
         limb([(side * 0.06, -0.14), (side * reach, -0.2), (side * (reach + 0.04), -0.36)], 0.016)
     colour = tuple(int(c * 0.55) for c in tone)

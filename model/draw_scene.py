@@ -102,8 +102,12 @@ def debris(rng: Rng, image: Image.Image, unit: float) -> None:
         colour = (shade, int(shade * 0.88), int(shade * 0.7), int(rng.integers(120, 255)))
         pen.ellipse((x - radius, y - radius * 0.7, x + radius, y + radius * 0.7), fill=colour)
     for _ in range(rng.integers(0, 4)):
-        pen.line(curve(rng, image.size, unit * rng.uniform(12, 60)), width=max(1, round(unit)),
-                 fill=(int(rng.integers(40, 230)),) * 3 + (150,), joint="curve")
+        pen.line(
+            curve(rng, image.size, unit * rng.uniform(12, 60)),
+            width=max(1, round(unit)),
+            fill=(int(rng.integers(40, 230)),) * 3 + (150,),
+            joint="curve",
+        )
 
 
 def occlusion(rng: Rng, image: Image.Image, unit: float) -> Image.Image:
@@ -125,8 +129,9 @@ def curve(rng: Rng, size: tuple[int, int], length: float, off_centre: float = 0.
     y = size[1] * (0.5 + off_centre * math.sin(away))
     heading, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-0.5, 0.5)
     steps = np.linspace(-0.5, 0.5, 12)
-    return [(x + length * t * math.cos(heading + bend * t), y + length * t * math.sin(heading + bend * t))
-            for t in steps]
+    return [
+        (x + length * t * math.cos(heading + bend * t), y + length * t * math.sin(heading + bend * t)) for t in steps
+    ]
 
 
 def camera(rng: Rng, image: Image.Image, unit: float) -> Image.Image:

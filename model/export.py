@@ -86,13 +86,20 @@ def export(arguments: argparse.Namespace) -> None:
         "file": "model.onnx",
         "sha256": hashlib.sha256(content).hexdigest(),
         "labels": labels,
-        "input": {"name": onnx_model.graph.input[0].name, "layout": classifier.layout,
-                  "width": classifier.width, "height": classifier.height},
+        "input": {
+            "name": onnx_model.graph.input[0].name,
+            "layout": classifier.layout,
+            "width": classifier.width,
+            "height": classifier.height,
+        },
         "output": {"name": onnx_model.graph.output[0].name, "kind": kind},
         "preprocess": {"resize": "bicubic", **rule},
         "self_test": answer,
-        "source": {"saved_model": arguments.saved_model.resolve().name, "signature": classifier.signature,
-                   "description": describe(classifier.extra)},
+        "source": {
+            "saved_model": arguments.saved_model.resolve().name,
+            "signature": classifier.signature,
+            "description": describe(classifier.extra),
+        },
         "tools": tools(),
     }
     write(arguments.out, content, manifest)
@@ -115,8 +122,10 @@ def preprocessing(arguments: argparse.Namespace, extra: dict) -> Manifest:
 def class_labels(given: str | None, classifier: Classifier, scores: np.ndarray) -> list[str]:
     if scores.ndim != 2 or scores.shape[1] < 2:
         shape = "×".join(map(str, scores.shape[1:])) or "scalar"
-        raise ModelError(f"output {classifier.output_name} has shape {shape} an image, "
-                         "expected a score for each of at least two classes")
+        raise ModelError(
+            f"output {classifier.output_name} has shape {shape} an image, "
+            "expected a score for each of at least two classes"
+        )
     labels = [label.strip() for label in given.split(",")] if given else classifier.extra.get("labels")
     if not labels:
         raise ModelError("no labels: name the classes in the order of the output with --labels A,B,C")
@@ -228,8 +237,9 @@ def compare(content: bytes, tensors: np.ndarray, expected: np.ndarray, kind: str
         raise ModelError(f"refusing to write: ONNX gives shape {found.shape}, TensorFlow {expected.shape}")
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
-        raise ModelError(f"refusing to write: ONNX and TensorFlow differ by {difference:.1e}, "
-                         f"more than {TOLERANCE:.0e}")
+        raise ModelError(
+            f"refusing to write: ONNX and TensorFlow differ by {difference:.1e}, more than {TOLERANCE:.0e}"
+        )
     if (found.argmax(axis=1) != expected.argmax(axis=1)).any():
         raise ModelError("refusing to write: ONNX and TensorFlow name different classes")
     return difference
@@ -239,9 +249,11 @@ def describe(extra: dict) -> str:
     if not extra:
         return ""
     start = "from scratch" if extra["weights"] == "none" else f"from {extra['weights']} weights"
-    return (f"Keras ResNet-50 trained {start} on {extra['trained_on']} pictures "
-            f"({extra['source']}, seed {extra['seed']}), "
-            f"accuracy {extra['accuracy']:.1%} on {extra['held_out']} held out")
+    return (
+        f"Keras ResNet-50 trained {start} on {extra['trained_on']} pictures "
+        f"({extra['source']}, seed {extra['seed']}), "
+        f"accuracy {extra['accuracy']:.1%} on {extra['held_out']} held out"
+    )
 
 
 def tools() -> dict[str, str]:
@@ -272,8 +284,8 @@ def replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp gives 0600
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)  # mkstemp gives 0600
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

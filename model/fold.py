@@ -43,7 +43,7 @@ def fold_convolutions(model: ModelProto) -> int:
             conv.output[0] = node.output[0]
         if changed:
             names = [f"{conv.output[0]}/{part}" for part in ("weights", "bias")]
-            for name, values in zip(names, (weights, bias)):
+            for name, values in zip(names, (weights, bias), strict=True):
                 graph.initializer.append(numpy_helper.from_array(values.astype(original.dtype), name))
             del conv.input[1:]
             conv.input.extend(names)

@@ -7,10 +7,32 @@ from draw_scene import Rng, mix, noise, tint
 
 # Outlines in wing coordinates: u runs along the costa (leading edge, length 1) from the
 # shoulder to the tip, v from the costa towards the trailing edge.
-FOREWING = [(-0.02, 0.0), (0.12, -0.035), (0.5, -0.05), (0.85, -0.035), (1.01, 0.02), (1.0, 0.12),
-            (0.95, 0.24), (0.87, 0.34), (0.75, 0.385), (0.42, 0.29), (0.1, 0.15), (-0.02, 0.08)]
-HINDWING = [(-0.02, 0.0), (0.3, -0.05), (0.62, -0.02), (0.76, 0.1), (0.74, 0.26), (0.6, 0.42),
-            (0.4, 0.52), (0.22, 0.5), (0.06, 0.3), (-0.02, 0.12)]
+FOREWING = [
+    (-0.02, 0.0),
+    (0.12, -0.035),
+    (0.5, -0.05),
+    (0.85, -0.035),
+    (1.01, 0.02),
+    (1.0, 0.12),
+    (0.95, 0.24),
+    (0.87, 0.34),
+    (0.75, 0.385),
+    (0.42, 0.29),
+    (0.1, 0.15),
+    (-0.02, 0.08),
+]
+HINDWING = [
+    (-0.02, 0.0),
+    (0.3, -0.05),
+    (0.62, -0.02),
+    (0.76, 0.1),
+    (0.74, 0.26),
+    (0.6, 0.42),
+    (0.4, 0.52),
+    (0.22, 0.5),
+    (0.06, 0.3),
+    (-0.02, 0.12),
+]
 WING_BOX = (-0.06, -0.1, 1.06, 0.58)
 BODY_BOX = (-0.24, -0.34, 0.24, 0.92)
 
@@ -55,8 +77,14 @@ GROUND = {"AAW": (124, 108, 92), "ECLW": (102, 70, 44), "FAW": (112, 98, 84)}
 def palette(label: str, rng: Rng) -> dict[str, float | tuple[float, ...]]:
     """What both wings of one moth share."""
     ground = np.array(GROUND[label]) * rng.uniform(0.82, 1.2) + rng.normal(0, 2.5, 3)
-    return {"ground": tuple(ground), "antemedial": rng.uniform(0.26, 0.34), "postmedial": rng.uniform(0.64, 0.72),
-            "width": rng.uniform(0.85, 1.3), "waves": rng.uniform(38, 60), "mark": rng.uniform(0.85, 1.15)}
+    return {
+        "ground": tuple(ground),
+        "antemedial": rng.uniform(0.26, 0.34),
+        "postmedial": rng.uniform(0.64, 0.72),
+        "width": rng.uniform(0.85, 1.3),
+        "waves": rng.uniform(38, 60),
+        "mark": rng.uniform(0.85, 1.15),
+    }
 
 
 def paint_forewing(label: str, rng: Rng, density: float, style: dict) -> Image.Image:
@@ -135,8 +163,9 @@ def paint_hindwing(rng: Rng, density: float, tone: tuple[float, ...]) -> Image.I
     return cut_out(rng, wing, HINDWING, u, v, torn=0.2)
 
 
-def cut_out(rng: Rng, wing: np.ndarray, points: list[tuple[float, float]], u: np.ndarray, v: np.ndarray,
-            torn: float) -> Image.Image:
+def cut_out(
+    rng: Rng, wing: np.ndarray, points: list[tuple[float, float]], u: np.ndarray, v: np.ndarray, torn: float
+) -> Image.Image:
     points = [(x + rng.normal(0, 0.008), y + rng.normal(0, 0.008)) for x, y in points]
     alpha = np.asarray(outline(points, WING_BOX, u.shape), np.float32)
     if rng.random() < torn:

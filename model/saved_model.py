@@ -139,8 +139,10 @@ def image_shape(image, where: str, side: int | None) -> tuple[str, int, int]:
     if image.dtype.name != "float32":
         raise ModelError(f"{where}: has type {image.dtype.name}, expected float32")
     if image.shape.rank != 4:
-        raise ModelError(f"{where}: has shape {shape_text(image.shape)}, expected four dimensions, "
-                         "batch × height × width × 3 or batch × 3 × height × width")
+        raise ModelError(
+            f"{where}: has shape {shape_text(image.shape)}, expected four dimensions, "
+            "batch × height × width × 3 or batch × 3 × height × width"
+        )
     batch, *rest = image.shape.as_list()
     if batch not in (None, 1):
         raise ModelError(f"{where}: has a fixed batch of {batch}, expected 1 or any")

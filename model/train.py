@@ -37,10 +37,16 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, metavar="SAVED_MODEL", help="go on from one that this script saved")
     parser.add_argument("--preprocess", choices=SCHEMES, help="default: raw, or caffe with --weights imagenet")
     parser.add_argument("--drawings", type=int, default=3000, help="drawings to train on")
-    parser.add_argument("--held-out", type=int, default=900,
-                        help="drawings to test on (with --images a fifth of the pictures)")
-    parser.add_argument("--stages", type=parse_stages, default="96x4,128x1,224x0.5", metavar="SIDExEPOCHS,…",
-                        help="training stages (default %(default)s)")
+    parser.add_argument(
+        "--held-out", type=int, default=900, help="drawings to test on (with --images a fifth of the pictures)"
+    )
+    parser.add_argument(
+        "--stages",
+        type=parse_stages,
+        default="96x4,128x1,224x0.5",
+        metavar="SIDExEPOCHS,…",
+        help="training stages (default %(default)s)",
+    )
     parser.add_argument("--learning-rate", type=float, help="peak (default 1e-3, or 1e-4 with --weights imagenet)")
     parser.add_argument("--seed", type=int, default=2026)
     arguments = parser.parse_args()
@@ -76,9 +82,14 @@ def main() -> None:
     minutes = (time.time() - started) / 60
 
     report = evaluate(model, test, labels, scheme) | {
-        "labels": labels, "preprocess": scheme, "seed": arguments.seed, "trained_on": len(train[0]),
-        "source": str(arguments.images or "drawings"), "weights": arguments.resume.name if arguments.resume else arguments.weights,
-        "stages": [f"{side}x{epochs:g}" for side, epochs in arguments.stages], "minutes": round(minutes, 1),
+        "labels": labels,
+        "preprocess": scheme,
+        "seed": arguments.seed,
+        "trained_on": len(train[0]),
+        "source": str(arguments.images or "drawings"),
+        "weights": arguments.resume.name if arguments.resume else arguments.weights,
+        "stages": [f"{side}x{epochs:g}" for side, epochs in arguments.stages],
+        "minutes": round(minutes, 1),
     }
     print_confusion(report)
     save(model, arguments.saved_model, report)
@@ -135,8 +146,12 @@ def build(side: int, classes: int, weights: str):
     import keras
 
     try:
-        trunk = keras.applications.ResNet50(include_top=False, pooling="avg", input_shape=(side, side, 3),
-                                            weights=None if weights == "none" else weights)
+        trunk = keras.applications.ResNet50(
+            include_top=False,
+            pooling="avg",
+            input_shape=(side, side, 3),
+            weights=None if weights == "none" else weights,
+        )
     except Exception as error:
         sys.exit(f"cannot load {weights} weights: {error}")
     head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(trunk.output)
@@ -195,21 +210,33 @@ def load_weights(folder: Path, classes: int) -> list[np.ndarray]:
         sys.exit(f"{folder}: not saved by this script: it has no weight {error}")
 
 
-def fit(train: Pictures, stages: list[tuple[int, float]], scheme: str, classes: int, start: str,
-        weights: list[np.ndarray] | None, peak: float, seed: int) -> list[np.ndarray]:
+def fit(
+    train: Pictures,
+    stages: list[tuple[int, float]],
+    scheme: str,
+    classes: int,
+    start: str,
+    weights: list[np.ndarray] | None,
+    peak: float,
+    seed: int,
+) -> list[np.ndarray]:
     import keras
 
     rng = np.random.default_rng(seed)
     counts = [max(1, round(len(train[0]) * epochs / BATCH)) for _, epochs in stages]
     total, done = sum(counts), 0
-    for (side, _), steps in zip(stages, counts):
+    for (side, _), steps in zip(stages, counts, strict=True):
         model = build(side, classes, start if weights is None else "none")
         if weights is not None:
             model.set_weights(weights)
         one_hot = np.eye(classes, dtype=np.float32)
         # XLA's convolutions on a CPU are slower than oneDNN's.
-        model.compile(keras.optimizers.Adam(peak), keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
-                      metrics=["accuracy"], jit_compile=False)
+        model.compile(
+            keras.optimizers.Adam(peak),
+            keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
         began, losses, accuracies = time.time(), [], []
         for step, (pixels, answers) in enumerate(batches(train, side, steps, scheme, rng), 1):
             progress = done / total
@@ -222,8 +249,11 @@ def fit(train: Pictures, stages: list[tuple[int, float]], scheme: str, classes: 
             done += 1
             if step % 20 == 0 or step == steps:
                 rate = step * BATCH / (time.time() - began)
-                print(f"{side} px  step {step:4}/{steps}  loss {np.mean(losses[-20:]):.3f}  "
-                      f"accuracy {np.mean(accuracies[-20:]):.3f}  {rate:.1f} pictures/s", flush=True)
+                print(
+                    f"{side} px  step {step:4}/{steps}  loss {np.mean(losses[-20:]):.3f}  "
+                    f"accuracy {np.mean(accuracies[-20:]):.3f}  {rate:.1f} pictures/s",
+                    flush=True,
+                )
         weights = model.get_weights()
     return weights
 
@@ -243,8 +273,10 @@ def evaluate(model, test: Pictures, labels: list[str], scheme: str) -> dict:
     images, classes = test
     confusion = np.zeros((len(labels), len(labels)), int)
     for start in range(0, len(images), 32):
-        batch = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-                 for image in images[start : start + 32]]
+        batch = [
+            Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            for image in images[start : start + 32]
+        ]
         found = model.predict_on_batch(to_tensor(np.stack([np.asarray(i) for i in batch]), scheme)).argmax(1)
         np.add.at(confusion, (classes[start : start + 32], found), 1)
     accuracy = float(np.trace(confusion) / confusion.sum())
@@ -255,7 +287,7 @@ def print_confusion(report: dict) -> None:
     labels = report["labels"]
     print(f"held-out accuracy {report['accuracy']:.2%} on {report['held_out']}, {report['minutes']} minutes")
     print("actual \\ predicted" + "".join(f"{label:>10}" for label in labels))
-    for label, row in zip(labels, report["confusion"]):
+    for label, row in zip(labels, report["confusion"], strict=True):
         print(f"{label:18}" + "".join(f"{count:10}" for count in row), flush=True)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+
 from serve import ROOT, serve
 
 PHOTO = ROOT / "test_images/good/faw.jpg"
@@ -29,7 +30,9 @@ def aws(tmp_path_factory):
                 variables = variables | {"AWS_CONFIG_FILE": str(virtual_style), "HTTP_PROXY": endpoint}
                 endpoint = endpoint.replace("127.0.0.1", "localhost")
             command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
-            done = subprocess.run(command, cwd=tmp_path_factory.getbasetemp(), env=variables, capture_output=True, text=True)
+            done = subprocess.run(
+                command, cwd=tmp_path_factory.getbasetemp(), env=variables, capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stderr
             return json.loads(done.stdout) if done.stdout.startswith("{") else None
 
@@ -51,9 +54,19 @@ def test_a_copied_photo_becomes_a_record_as_the_app_reads_it(aws):
     (record,) = records(aws, "field 1/moth+1.jpg", 1)
     kinds = {name: next(iter(value)) for name, value in record.items()}
     assert kinds == {
-        "PredictionDate": "S", "ClassPredictionID": "S", "ClassName": "S", "Count_ClassName": "N",
-        "CaptureTime": "S", "ImageURL_ClassName": "S", "ConfidenceScore": "S", "Probability": "N",
-        "Probabilities": "M", "Bucket": "S", "ObjectKey": "S", "VersionId": "S", "ModelVersion": "S",
+        "PredictionDate": "S",
+        "ClassPredictionID": "S",
+        "ClassName": "S",
+        "Count_ClassName": "N",
+        "CaptureTime": "S",
+        "ImageURL_ClassName": "S",
+        "ConfidenceScore": "S",
+        "Probability": "N",
+        "Probabilities": "M",
+        "Bucket": "S",
+        "ObjectKey": "S",
+        "VersionId": "S",
+        "ModelVersion": "S",
         "PredictedAt": "S",
     }
     value = {name: next(iter(value.values())) for name, value in record.items()}
@@ -91,13 +104,24 @@ def test_the_same_event_twice_is_one_record(aws, tmp_path):
     (record,) = records(aws, "twice.jpg", 1)
     version = record["VersionId"]["S"]
     event, answer = tmp_path / "event.json", tmp_path / "answer.json"
-    event.write_text(json.dumps({"Records": [{
-        "eventSource": "aws:s3", "awsRegion": "us-east-1", "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": "moths"}, "object": {"key": "twice.jpg", "versionId": version}},
-    }]}))
+    event.write_text(
+        json.dumps(
+            {
+                "Records": [
+                    {
+                        "eventSource": "aws:s3",
+                        "awsRegion": "us-east-1",
+                        "eventName": "ObjectCreated:Put",
+                        "s3": {"bucket": {"name": "moths"}, "object": {"key": "twice.jpg", "versionId": version}},
+                    }
+                ]
+            }
+        )
+    )
     for _ in range(2):
-        invoked = aws("lambda", "invoke", "--function-name", "moth-classifier",
-                      "--payload", f"fileb://{event}", str(answer))
+        invoked = aws(
+            "lambda", "invoke", "--function-name", "moth-classifier", "--payload", f"fileb://{event}", str(answer)
+        )
         assert invoked["StatusCode"] == 200 and "FunctionError" not in invoked
         assert json.loads(answer.read_text())["outcomes"][0]["outcome"] == "duplicate"
     assert len(records(aws, "twice.jpg", 1)) == 1

@@ -16,6 +16,7 @@ import urllib3
 from awscrt import checksums
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+
 from photos import MIB, PART
 from serve import PATIENCE, Served
 
@@ -48,16 +49,31 @@ def with_rclone(served: Served, folder: Path, prefix: str) -> None:
 
 def with_s3cmd(served: Served, folder: Path, prefix: str) -> None:
     host = served.endpoints["S3"].removeprefix("http://")
-    options = ["--config", os.devnull, "--no-ssl", "--host", host, "--host-bucket", host, "--max-retries", "0",
-               "--multipart-chunk-size-mb", str(PART // MIB)]
+    options = [
+        "--config",
+        os.devnull,
+        "--no-ssl",
+        "--host",
+        host,
+        "--host-bucket",
+        host,
+        "--max-retries",
+        "0",
+        "--multipart-chunk-size-mb",
+        str(PART // MIB),
+    ]
     run(served, ["s3cmd", *options, "put", "--recursive", f"{folder}/", f"s3://{BUCKET}/{prefix}"])
 
 
 def with_aws_cli(served: Served, folder: Path, prefix: str) -> None:
     config = folder.with_name("aws-config")
     config.write_text(f"[default]\ns3 =\n  multipart_threshold = {PART}\n  multipart_chunksize = {PART}\n")
-    run(served, ["aws", "--endpoint-url", served.endpoints["S3"], "s3", "cp", "--recursive", folder,
-                 f"s3://{BUCKET}/{prefix}"], AWS_CONFIG_FILE=str(config), AWS_MAX_ATTEMPTS="1")
+    run(
+        served,
+        ["aws", "--endpoint-url", served.endpoints["S3"], "s3", "cp", "--recursive", folder, f"s3://{BUCKET}/{prefix}"],
+        AWS_CONFIG_FILE=str(config),
+        AWS_MAX_ATTEMPTS="1",
+    )
 
 
 def run(served: Served, command: list[str | Path], **variables: str) -> None:

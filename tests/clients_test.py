@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 import clients
 import photos
-import pytest
 from clients import BUCKET, CHECKSUMS
 from photos import Photo
 from serve import PATIENCE, Outcomes, Served, Version, serve
@@ -174,7 +175,9 @@ def checksum(algorithm: str, parts: list[bytes]) -> str:
     return f"{base64.b64encode(compute(b''.join(map(compute, parts)))).decode()}-{len(parts)}"
 
 
-@pytest.mark.parametrize("bucket, length", [pytest.param(BUCKET, 0, id="empty"), pytest.param("absent", 9, id="refused")])
+@pytest.mark.parametrize(
+    ("bucket", "length"), [pytest.param(BUCKET, 0, id="empty"), pytest.param("absent", 9, id="refused")]
+)
 def test_what_is_answered_without_a_body_ends_its_connection(bucket, length, served, reader):
     """botocore before 1.44 takes a final answer to `Expect: 100-continue` for the status of the connection's next
     answer too. After an empty photo it waits for a minute and sends the next one twice, and both count; after a
@@ -182,8 +185,12 @@ def test_what_is_answered_without_a_body_ends_its_connection(bucket, length, ser
     it refuses. https://github.com/boto/botocore/issues/3755
     """
     url = urlsplit(reader.s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "empty.jpg"}))
-    head = [f"PUT {url.path}?{url.query} HTTP/1.1", f"Host: {url.netloc}", "Expect: 100-continue",
-            f"Content-Length: {length}"]
+    head = [
+        f"PUT {url.path}?{url.query} HTTP/1.1",
+        f"Host: {url.netloc}",
+        "Expect: 100-continue",
+        f"Content-Length: {length}",
+    ]
     with socket.create_connection((url.hostname, url.port), timeout=PATIENCE) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode())
         answer = connection.recv(4096).decode().lower()
@@ -222,7 +229,7 @@ def test_the_check_sees(fault, copied, reader, gallery):
         check_outcomes(below(prefix, gallery), found)
 
 
-@pytest.mark.parametrize("numbers, counter", [([1, 2, 4], 4), ([1, 2, 2], 3), ([0, 1, 2], 3), ([1, 2, 3], 4)])
+@pytest.mark.parametrize(("numbers", "counter"), [([1, 2, 4], 4), ([1, 2, 2], 3), ([0, 1, 2], 3), ([1, 2, 3], 4)])
 def test_the_check_sees_gaps_and_repeats(numbers, counter):
     records = [{"PredictionDate": "2026-11-20", "ClassName": "FAW", "Count_ClassName": n} for n in numbers]
     with pytest.raises(AssertionError):

@@ -19,8 +19,9 @@ sys.path.insert(0, str(MODEL))
 import export
 
 
-def save_function(folder: Path, *shapes, classes=3, dtype=tf.float32, names=("serving_default",), outputs=1,
-                  squash=tf.nn.softmax) -> Path:
+def save_function(
+    folder: Path, *shapes, classes=3, dtype=tf.float32, names=("serving_default",), outputs=1, squash=tf.nn.softmax
+) -> Path:
     """A SavedModel of given input shapes that averages its pixels into scores."""
     module = tf.Module()
     specs = [tf.TensorSpec(shape, dtype, name=f"image_{index}") for index, shape in enumerate(shapes)]
@@ -31,22 +32,30 @@ def save_function(folder: Path, *shapes, classes=3, dtype=tf.float32, names=("se
         return {f"scores_{index}": squash(mean / 255 * tf.range(classes, dtype=tf.float32)) for index in range(outputs)}
 
     serve = tf.function(scores, input_signature=specs)
-    tf.saved_model.save(module, str(folder), signatures={name: serve for name in names})
+    tf.saved_model.save(module, str(folder), signatures=dict.fromkeys(names, serve))
     return folder
 
 
 ANY = (None, 224, 224, 3)
 REFUSED = {
-    "several signatures": (lambda f: save_function(f, ANY, names=("first", "second")), [],
-                           "has several signatures, choose one with --signature: first, second"),
-    "unknown signature": (lambda f: save_function(f, ANY), ["--signature", "other"],
-                          "no signature other: it has serving_default"),
-    "wrong rank": (lambda f: save_function(f, (None, 224, 224)), [],
-                   "has shape any×224×224, expected four dimensions"),
+    "several signatures": (
+        lambda f: save_function(f, ANY, names=("first", "second")),
+        [],
+        "has several signatures, choose one with --signature: first, second",
+    ),
+    "unknown signature": (
+        lambda f: save_function(f, ANY),
+        ["--signature", "other"],
+        "no signature other: it has serving_default",
+    ),
+    "wrong rank": (lambda f: save_function(f, (None, 224, 224)), [], "has shape any×224×224, expected four dimensions"),
     "one channel": (lambda f: save_function(f, (None, 224, 224, 1)), [], "expected three colour channels"),
     "fixed batch": (lambda f: save_function(f, (8, 224, 224, 3)), [], "has a fixed batch of 8"),
-    "wrong size": (lambda f: save_function(f, ANY), ["--size", "96"],
-                   "takes 224×224 pixels, which --size 96 cannot change"),
+    "wrong size": (
+        lambda f: save_function(f, ANY),
+        ["--size", "96"],
+        "takes 224×224 pixels, which --size 96 cannot change",
+    ),
     "wrong type": (lambda f: save_function(f, ANY, dtype=tf.uint8), [], "has type uint8, expected float32"),
     "two inputs": (lambda f: save_function(f, ANY, ANY), [], "takes 2 inputs, expected one image"),
     "two outputs": (lambda f: save_function(f, ANY, outputs=2), [], "gives 2 outputs, expected one"),
@@ -54,8 +63,11 @@ REFUSED = {
     "no labels": (lambda f: save_function(f, ANY), ["--labels", ""], "no labels: name the classes"),
     "repeated label": (lambda f: save_function(f, ANY), ["--labels", "A,A,B"], "labels must be distinct"),
     "one score": (lambda f: save_function(f, ANY, classes=1), ["--labels", "A"], "at least two classes"),
-    "sigmoids": (lambda f: save_function(f, ANY, squash=tf.sigmoid), [],
-                 "independent sigmoids are not class probabilities"),
+    "sigmoids": (
+        lambda f: save_function(f, ANY, squash=tf.sigmoid),
+        [],
+        "independent sigmoids are not class probabilities",
+    ),
     "zero deviation": (lambda f: save_function(f, ANY), ["--std", "1,0,1"], "--std must not hold a 0"),
 }
 

@@ -37,18 +37,20 @@ def small_net(kit, side: int | None, classes: int, activation: str | None, chann
     """Two convolutions, each with a bias and a batch norm as in Keras's ResNet-50."""
     kit.utils.set_random_seed(5)
     layers = kit.layers
-    return kit.Sequential([
-        kit.Input((3, side, side) if channels_first else (side, side, 3)),
-        *([layers.Permute((2, 3, 1))] if channels_first else []),
-        layers.Conv2D(12, 5, strides=4),
-        layers.BatchNormalization(),
-        layers.ReLU(),
-        layers.Conv2D(16, 3, strides=2),
-        layers.BatchNormalization(),
-        layers.ReLU(),
-        layers.GlobalAveragePooling2D(),
-        layers.Dense(classes, activation=activation),
-    ])
+    return kit.Sequential(
+        [
+            kit.Input((3, side, side) if channels_first else (side, side, 3)),
+            *([layers.Permute((2, 3, 1))] if channels_first else []),
+            layers.Conv2D(12, 5, strides=4),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(16, 3, strides=2),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(classes, activation=activation),
+        ]
+    )
 
 
 def settle(kit, model, tensors: np.ndarray) -> None:
@@ -61,7 +63,7 @@ def settle(kit, model, tensors: np.ndarray) -> None:
         model(tensors, training=True)
     head = model.layers[-1]
     features = np.asarray(kit.Model(model.inputs, head.input)(tensors, training=False))
-    kernel, bias = head.get_weights()
+    kernel, _bias = head.get_weights()
     kernel = kernel * 1.5 / np.std((features - features.mean(0)) @ kernel)
     head.set_weights([kernel, -(features.mean(0) @ kernel)])
 
@@ -123,20 +125,39 @@ def save_as_archive(model, folder: Path) -> Path:
 CASES = {
     "keras 3, saved_model.save, raw": Case(PESTS, [], keras, save_plainly, lambda p: p),
     "keras 3, model.export, five logits, any size": Case(
-        BEETLES, ["--preprocess", "unit", "--size", "160"], keras, save_by_keras_3, lambda p: p / 255,
-        activation=None, side=160, any_size=True),
+        BEETLES,
+        ["--preprocess", "unit", "--size", "160"],
+        keras,
+        save_by_keras_3,
+        lambda p: p / 255,
+        activation=None,
+        side=160,
+        any_size=True,
+    ),
     "keras 3, channels first, caffe": Case(
-        PESTS, ["--preprocess", "caffe"], keras, save_plainly,
-        lambda p: (p[..., ::-1] - [103.939, 116.779, 123.68]).transpose(0, 3, 1, 2), layout="NCHW"),
+        PESTS,
+        ["--preprocess", "caffe"],
+        keras,
+        save_plainly,
+        lambda p: (p[..., ::-1] - [103.939, 116.779, 123.68]).transpose(0, 3, 1, 2),
+        layout="NCHW",
+    ),
     "keras 2 folder, symmetric": Case(
-        PESTS, ["--preprocess", "symmetric"], tf_keras, save_by_keras_2, lambda p: p / 127.5 - 1),
+        PESTS, ["--preprocess", "symmetric"], tf_keras, save_by_keras_2, lambda p: p / 127.5 - 1
+    ),
     "keras 2 archive, own mean and deviation": Case(
-        BEETLES, ["--color", "BGR", "--scale", "0.5", "--mean", "10,20,30", "--std", "40,50,60"], tf_keras,
-        save_as_archive, lambda p: (p[..., ::-1] * 0.5 - [10, 20, 30]) / [40, 50, 60]),
-    "MobileNetV2": Case(PESTS, ["--preprocess", "symmetric"], keras, save_plainly, lambda p: p / 127.5 - 1, side=96,
-                        network=mobile_net),
+        BEETLES,
+        ["--color", "BGR", "--scale", "0.5", "--mean", "10,20,30", "--std", "40,50,60"],
+        tf_keras,
+        save_as_archive,
+        lambda p: (p[..., ::-1] * 0.5 - [10, 20, 30]) / [40, 50, 60],
+    ),
+    "MobileNetV2": Case(
+        PESTS, ["--preprocess", "symmetric"], keras, save_plainly, lambda p: p / 127.5 - 1, side=96, network=mobile_net
+    ),
     "EfficientNetV2B0": Case(
-        PESTS, ["--preprocess", "raw"], keras, save_plainly, lambda p: p, side=96, network=efficient_net),
+        PESTS, ["--preprocess", "raw"], keras, save_plainly, lambda p: p, side=96, network=efficient_net
+    ),
 }
 
 
@@ -163,8 +184,9 @@ def pictures(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(", ", "-").replace(" ", "_"))
 def exported(request, tmp_path_factory, pictures) -> Exported:
     case = CASES[request.param]
-    model = case.network(case.kit, None if case.any_size else case.side, len(case.labels), case.activation,
-                         case.layout == "NCHW")
+    model = case.network(
+        case.kit, None if case.any_size else case.side, len(case.labels), case.activation, case.layout == "NCHW"
+    )
     resized = [Image.open(path).resize((case.side, case.side), Image.Resampling.BICUBIC) for path in pictures]
     tensors = case.tensor(np.stack([np.asarray(image, np.float32) for image in resized])).astype(np.float32)
     settle(case.kit, model, tensors)
@@ -182,8 +204,9 @@ def exported(request, tmp_path_factory, pictures) -> Exported:
 
 
 def run_export(*arguments, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(MODEL / "export.py"), *map(str, arguments)], cwd=cwd,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, str(MODEL / "export.py"), *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
 
 
 def test_manifest_describes_the_model(exported):
@@ -211,8 +234,12 @@ def test_rust_classifier_agrees_with_tensorflow(exported):
     program = os.environ.get("CLASSIFIER_BIN")
     if not program:
         pytest.fail("CLASSIFIER_BIN is not set: build with `cargo build --release --locked` and name the program in it")
-    run = subprocess.run([program, "classify", "--json", *map(str, exported.pictures)], capture_output=True, text=True,
-                         env=os.environ | {"MODEL_DIR": str(exported.out)})
+    run = subprocess.run(
+        [program, "classify", "--json", *map(str, exported.pictures)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MODEL_DIR": str(exported.out)},
+    )
     assert run.returncode == 0, run.stderr
     found = {Path(line["path"]).name: line for line in map(json.loads, run.stdout.splitlines())}
     for path, expected in zip(exported.pictures, exported.expected, strict=True):
@@ -235,8 +262,12 @@ def test_self_test_passes_and_notices_another_answer(exported, tmp_path):
 
 
 def self_test(model: Path) -> tuple[int, bool]:
-    run = subprocess.run([os.environ["CLASSIFIER_BIN"], "classify", "--self-test", "--json"], capture_output=True,
-                         text=True, env=os.environ | {"MODEL_DIR": str(model)})
+    run = subprocess.run(
+        [os.environ["CLASSIFIER_BIN"], "classify", "--self-test", "--json"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MODEL_DIR": str(model)},
+    )
     return run.returncode, json.loads(run.stdout)["passed"]
 
 

@@ -25,8 +25,15 @@ SEED = 7
 SIZE = (400, 300)
 Flip = Image.Transpose
 # How to store an upright picture so that the EXIF orientation turns it upright again.
-STORED = {2: Flip.FLIP_LEFT_RIGHT, 3: Flip.ROTATE_180, 4: Flip.FLIP_TOP_BOTTOM, 5: Flip.TRANSPOSE,
-          6: Flip.ROTATE_90, 7: Flip.TRANSVERSE, 8: Flip.ROTATE_270}
+STORED = {
+    2: Flip.FLIP_LEFT_RIGHT,
+    3: Flip.ROTATE_180,
+    4: Flip.FLIP_TOP_BOTTOM,
+    5: Flip.TRANSPOSE,
+    6: Flip.ROTATE_90,
+    7: Flip.TRANSVERSE,
+    8: Flip.ROTATE_270,
+}
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -153,8 +160,12 @@ def png(width: int, height: int, depth: int, colour: int, rows: np.ndarray) -> b
 
     unfiltered = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(unfiltered, 9))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(unfiltered, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ class Photo:
 
     def parts(self) -> list[bytes]:
         content = self.path.read_bytes()
-        return [content[start:start + PART] for start in range(0, len(content), PART)] or [b""]
+        return [content[start : start + PART] for start in range(0, len(content), PART)] or [b""]
 
     def etag(self) -> str:
         """The object's: the MD5 of its bytes, or the MD5 of the MD5s of its parts, and their number."""
@@ -71,7 +71,7 @@ def content(kind: int | str, index: int, color: str) -> bytes:
             # What follows a JPEG's end does not matter to a decoder, as phones know.
             return photo + random.Random(index).randbytes(size - len(photo))
         case "truncated":
-            return photo[:len(photo) // 2]
+            return photo[: len(photo) // 2]
         case "text":
             return f"photo {index}".encode()
         case "empty":

@@ -42,7 +42,7 @@ print("111122223333")
         "git": "#!/bin/sh\necho 0123abc\n",
         # What logs in gets a password.
         "docker": '#!/bin/sh\nif [ "$1" = login ]; then cat > /dev/null; fi\n',
-        "python": "#!/bin/sh\n[ -f \"$1\" ]\n",
+        "python": '#!/bin/sh\n[ -f "$1" ]\n',
     }
     for name, text in stubs.items():
         (folder / name).write_text(text)
@@ -76,8 +76,9 @@ def test_the_aws_cli_takes_every_command(calls, tmp_path):
         if call[:2] == ["s3", "presign"]:
             assert "Signature=" in done.stdout
         else:
-            assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), \
+            assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), (
                 f"aws {' '.join(call)}: {done.stderr or done.stdout}"
+            )
 
 
 def test_parameters_are_those_of_the_templates():
@@ -92,8 +93,14 @@ def test_parameters_are_those_of_the_templates():
     assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", "tests/README.md", "benches/README.md", "model/README.md",
-         *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "tests/README.md",
+    "benches/README.md",
+    "model/README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+]
 
 
 def anchors(page: Path) -> set[str]:

@@ -37,9 +37,14 @@ def serve(*options: str, **variables: str) -> Iterator[Served]:
     """
     binary = os.environ.get("CLASSIFIER_BIN")
     assert binary, "set CLASSIFIER_BIN to the classifier's binary"
-    process = subprocess.Popen([binary, "local", "--serve", "--port", str(three_free_ports()), *options],
-                               cwd=ROOT, env=os.environ | variables, encoding="utf-8",
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        [binary, "local", "--serve", "--port", str(three_free_ports()), *options],
+        cwd=ROOT,
+        env=os.environ | variables,
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         printed = ""
         while not printed.endswith("Ctrl-C stops it.\n"):

@@ -16,8 +16,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import oci
 import pytest
+
+import oci
 
 ROOT = oci.ROOT
 PHOTO = ROOT / "test_images/good/faw.jpg"
@@ -44,8 +45,14 @@ def binary() -> str:
 
 def inside(image, folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
     """Runs the binary of the image with arguments, rather than as the function."""
-    command = image.command(folder / "bundle", f"cli-{os.getpid()}-{time.monotonic_ns()}", {}, list(arguments),
-                            ["/var/runtime/bootstrap"], **options)
+    command = image.command(
+        folder / "bundle",
+        f"cli-{os.getpid()}-{time.monotonic_ns()}",
+        {},
+        list(arguments),
+        ["/var/runtime/bootstrap"],
+        **options,
+    )
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -55,8 +62,12 @@ def test_labels_entry_point_and_files(image):
     assert labels["org.opencontainers.image.title"] == "moth-classifier"
     assert image.config["Entrypoint"] == ["/lambda-entrypoint.sh"]
     assert image.config["Cmd"] == ["moth-classifier"]
-    files = {str(path.relative_to(image.root)) for folder in ("var/task", "var/runtime")
-             for path in (image.root / folder).rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(image.root))
+        for folder in ("var/task", "var/runtime")
+        for path in (image.root / folder).rglob("*")
+        if path.is_file()
+    }
     model = {f"var/task/model/model.{kind}" for kind in ("json", "onnx", "compiled")}
     assert files == model | {"var/runtime/bootstrap"}
     for file in files:
@@ -77,8 +88,13 @@ def test_sizes(image, capsys):
 
 
 def test_the_root_is_read_only(image, tmp_path):
-    command = image.command(tmp_path / "bundle", f"touch-{os.getpid()}", {}, [
-        "-c", "touch /tmp/here && ! touch /var/task/there 2>/dev/null && id -u"], ["/bin/sh"])
+    command = image.command(
+        tmp_path / "bundle",
+        f"touch-{os.getpid()}",
+        {},
+        ["-c", "touch /tmp/here && ! touch /var/task/there 2>/dev/null && id -u"],
+        ["/bin/sh"],
+    )
     assert subprocess.run(command, capture_output=True, text=True).stdout == "48151\n"
 
 
@@ -127,8 +143,17 @@ os.execvp(command[0], command)
 
 def test_a_photo_goes_in_and_a_record_comes_out(image, binary, tmp_path):
     """S3, DynamoDB and Lambda are embedded; the function is the image."""
-    command = [binary, "local", "--json", "--concurrency", "1", "--bootstrap", bootstrap(image, tmp_path), PHOTO,
-               ROOT / "test_images/bad/truncated.jpg"]
+    command = [
+        binary,
+        "local",
+        "--json",
+        "--concurrency",
+        "1",
+        "--bootstrap",
+        bootstrap(image, tmp_path),
+        PHOTO,
+        ROOT / "test_images/bad/truncated.jpg",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     outcomes = {line["key"]: line for line in map(json.loads, done.stdout.splitlines())}
@@ -154,12 +179,17 @@ def answer_of(url: str, event: bytes) -> dict:
 
 def test_the_emulator_answers(image, tmp_path):
     """As `docker run -p 8080:8080` does: an event that asks for nothing, through the entry point."""
-    environment = {"PREDICTIONS_TABLE": "predictions", "LEDGER_TABLE": "ledger", "AWS_REGION": "eu-west-1",
-                   "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    environment = {
+        "PREDICTIONS_TABLE": "predictions",
+        "LEDGER_TABLE": "ledger",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+    }
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", 8080)), "port 8080, which the emulator takes, is in use"
     command = image.command(tmp_path / "bundle", f"emulator-{os.getpid()}", environment)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as emulator:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True):
         try:
             url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
             test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"})

@@ -67,14 +67,31 @@ def stand_ins() -> dict[str, str]:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             for mirror in MIRRORS:
-                command = ["debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,ca-certificates",
-                           "--force-check-gpg", f"--keyring={KEYS}", DEBIAN, folder, mirror]
+                command = [
+                    "debootstrap",
+                    "--variant=minbase",
+                    "--include=gcc,libc6-dev,ca-certificates",
+                    "--force-check-gpg",
+                    f"--keyring={KEYS}",
+                    DEBIAN,
+                    folder,
+                    mirror,
+                ]
                 if subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0:
                     break
             else:
                 raise AssertionError(f"no mirror has Debian {DEBIAN}")
-            run("tar", "--directory", folder, "--exclude=./var/cache/apt/*", "--exclude=./dev/*", "--create",
-                "--file", debian.with_suffix(".part"), ".")
+            run(
+                "tar",
+                "--directory",
+                folder,
+                "--exclude=./var/cache/apt/*",
+                "--exclude=./dev/*",
+                "--create",
+                "--file",
+                debian.with_suffix(".part"),
+                ".",
+            )
         debian.with_suffix(".part").rename(debian)
     return {"RUST": stand_in("rust", debian), "BASE": stand_in("base", debian)}
 
@@ -135,8 +152,15 @@ class Image:
         self.root = Path(buildah("mount", self.container))
         self.runs: list[str] = []
 
-    def command(self, folder: Path, name: str, environment: dict[str, str], arguments: list[str] | None = None,
-                entry_point: list[str] | None = None, mounts: dict[Path, str] | None = None) -> list[str]:
+    def command(
+        self,
+        folder: Path,
+        name: str,
+        environment: dict[str, str],
+        arguments: list[str] | None = None,
+        entry_point: list[str] | None = None,
+        mounts: dict[Path, str] | None = None,
+    ) -> list[str]:
         """The command that runs the image: read-only but for /tmp, as a user it has never heard of, without
         capabilities, in the network of the host."""
         folder.mkdir()
@@ -155,8 +179,10 @@ class Image:
             "capabilities": {kind: [] for kind in spec["process"]["capabilities"]},
         }
         spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]})
-        spec["mounts"] += [{"destination": inside, "type": "bind", "source": str(host), "options": ["bind", "ro"]}
-                           for host, inside in (mounts or {}).items()]
+        spec["mounts"] += [
+            {"destination": inside, "type": "bind", "source": str(host), "options": ["bind", "ro"]}
+            for host, inside in (mounts or {}).items()
+        ]
         spec["linux"]["namespaces"] = [space for space in spec["linux"]["namespaces"] if space["type"] != "network"]
         file.write_text(json.dumps(spec))
         self.runs.append(name)
@@ -164,8 +190,12 @@ class Image:
 
     def size(self) -> int:
         """Bytes of all files, as unpacked, but those of the base."""
-        return sum(path.stat().st_size for folder in ("var/task", "var/runtime")
-                   for path in (self.root / folder).rglob("*") if path.is_file())
+        return sum(
+            path.stat().st_size
+            for folder in ("var/task", "var/runtime")
+            for path in (self.root / folder).rglob("*")
+            if path.is_file()
+        )
 
     def remove(self) -> None:
         for name in self.runs:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
+
 from template_test import ROOT, TEMPLATE, expand, listed, name, run, statements, tool
 
 PIPELINE = ROOT / "pipeline.yaml"
@@ -78,9 +79,9 @@ def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: 
     if pushed:
         is_pushed.touch()
     for tool_name, does in {
-        "aws": f'case $1-$2 in ecr-get-login-password) echo secret;; '
-               f'ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; '
-               f'cloudformation-describe-stacks) [ "$4" = moths ]; {stack};; *) exit 9;; esac',
+        "aws": f"case $1-$2 in ecr-get-login-password) echo secret;; "
+        f"ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; "
+        f'cloudformation-describe-stacks) [ "$4" = moths ]; {stack};; *) exit 9;; esac',
         "docker": f'case $1 in login) [ "$(cat)" = secret ];; run) exit {self_test};; push) touch {is_pushed};; esac',
     }.items():
         stub = folder / tool_name
@@ -136,21 +137,25 @@ def test_parameters_that_are_no_json_fail_the_build(tmp_path):
     assert done.returncode != 0 and "JSONDecodeError" in done.stderr
 
 
-@pytest.mark.parametrize("stack, steps", [
-    (NO_STACK, ["2", "2"]),
-    ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
-    # Made by a version without indexes, or cut short after the first.
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
-])
+@pytest.mark.parametrize(
+    ("stack", "steps"),
+    [
+        (NO_STACK, ["2", "2"]),
+        ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
+        # Made by a version without indexes, or cut short after the first.
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
+    ],
+)
 def test_an_index_is_added_in_each_update(tmp_path, stack, steps):
     said = stack if isinstance(stack, str) else f"echo '{json.dumps({'Stacks': [stack]})}'"
     done, _ = push(tmp_path, pushed=True, stack=said)
     assert done.returncode == 0, done.stderr
-    written = [json.loads((tmp_path / file).read_text())["Parameters"]
-               for file in ("parameters-first.json", "parameters.json")]
+    written = [
+        json.loads((tmp_path / file).read_text())["Parameters"] for file in ("parameters-first.json", "parameters.json")
+    ]
     assert [parameters.pop("Indexes") for parameters in written] == steps
     assert written[0] == written[1]
 
@@ -172,8 +177,10 @@ def test_stages_hand_on_what_the_buildspec_leaves(pipeline, buildspec):
     actions = stages[2]["Actions"]
     assert [action["RunOrder"] for action in actions] == [1, 2, 3, 4]
     configurations = [action["Configuration"] for action in actions]
-    for prepare, deploy, parameters in (configurations[:2] + ["parameters-first.json"],
-                                        configurations[2:] + ["parameters.json"]):
+    for prepare, deploy, parameters in (
+        [*configurations[:2], "parameters-first.json"],
+        [*configurations[2:], "parameters.json"],
+    ):
         for file in ("TemplatePath", "TemplateConfiguration"):
             artifact, path = prepare[file].split("::")
             assert {"Name": artifact} in stages[1]["Actions"][0]["OutputArtifacts"]
@@ -229,18 +236,31 @@ def test_roles_name_their_actions_and_stay_with_the_stack(pipeline):
                 assert ours or statement["Sid"] in OTHERS, resource
     mappings = [s for s in allowed if "EventSourceMapping" in str(s["Action"]) and "Get" not in str(s["Action"])]
     assert [list(s["Condition"]["ArnLike"]) for s in mappings] == [["lambda:FunctionArn"]] * 2
-    trusted = {key: resource["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
-               for key, resource in pipeline["Resources"].items() if resource["Type"] == "AWS::IAM::Role"}
+    trusted = {
+        key: resource["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
+        for key, resource in pipeline["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
     for trust in trusted.values():
         assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     assert {key: trust["Principal"]["Service"].split(".")[0] for key, trust in trusted.items()} == {
-        "BuildRole": "codebuild", "PipelineRole": "codepipeline", "DeployRole": "cloudformation",
-        "SourceRuleRole": "events"}
+        "BuildRole": "codebuild",
+        "PipelineRole": "codepipeline",
+        "DeployRole": "cloudformation",
+        "SourceRuleRole": "events",
+    }
 
 
 # What has no name of ours: AWS's transform, key and deployment configurations, what is called by a number, and
 # reading alarms.
-OTHERS = {"ExpandTheTemplate", "EncryptTables", "HowACanaryGoes", "ChangeQueueMapping", "ReadQueueMapping", "ReadAlarms"}
+OTHERS = {
+    "ExpandTheTemplate",
+    "EncryptTables",
+    "HowACanaryGoes",
+    "ChangeQueueMapping",
+    "ReadQueueMapping",
+    "ReadAlarms",
+}
 
 
 def test_nobody_deletes_photos_or_records_or_hands_on_other_roles(pipeline):
@@ -248,7 +268,12 @@ def test_nobody_deletes_photos_or_records_or_hands_on_other_roles(pipeline):
         if statement["Effect"] == "Deny":
             continue
         for action in listed(statement["Action"]):
-            assert action not in ("s3:DeleteObject", "s3:DeleteObjectVersion", "dynamodb:DeleteTable", "dynamodb:DeleteItem")
+            assert action not in (
+                "s3:DeleteObject",
+                "s3:DeleteObjectVersion",
+                "dynamodb:DeleteTable",
+                "dynamodb:DeleteItem",
+            )
             if action == "iam:PassRole":
                 assert statement["Condition"]["StringEquals"]["iam:PassedToService"]
 
@@ -276,7 +301,11 @@ MAKES = {
 
 
 def test_the_deploy_role_can_make_what_the_template_has(pipeline):
-    may = {action for statement in statements(pipeline["Resources"]["DeployRole"]) for action in listed(statement["Action"])}
+    may = {
+        action
+        for statement in statements(pipeline["Resources"]["DeployRole"])
+        for action in listed(statement["Action"])
+    }
     expanded = [resource for delivery in ("Direct", "Queue") for resource in expand(delivery)["Resources"].values()]
     assert {MAKES[resource["Type"]] for resource in expanded} <= may
     # And no more kinds than it has.

@@ -22,6 +22,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+
 from template_test import ROOT, expand
 
 
@@ -47,16 +48,24 @@ class Cloud:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
-            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
         }
         program = os.environ.get("MINISTACK", str(ROOT / "target/ministack-venv/bin/ministack"))
         settings = {
-            "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
-            "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder),
-            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1", "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "0.1",
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
+            "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "0.1",
         }
-        self.log = open(folder / "ministack.log", "w")
+        self.log = (folder / "ministack.log").open("w")
         self.process = subprocess.Popen([program], env=settings, cwd=folder, stdout=self.log, stderr=self.log)
         until(self.is_ready, what="the emulator starts")
 
@@ -104,15 +113,23 @@ def template(environment: dict[str, str]) -> str:
     expanded = copy.deepcopy(expand())
     del expanded["Delivery"]
     resources = expanded["Resources"]
-    for name in [name for name, resource in resources.items()
-                 if resource["Type"].startswith("AWS::CodeDeploy") or name in ("CodeDeployServiceRole", "Dashboard")
-                 or resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]]:
+    for name in [
+        name
+        for name, resource in resources.items()
+        if resource["Type"].startswith("AWS::CodeDeploy")
+        or name in ("CodeDeployServiceRole", "Dashboard")
+        or (resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"])
+    ]:
         del resources[name]
     resources["FunctionAliaslive"].pop("UpdatePolicy", None)
     # An image becomes a package with the same program in it.
     function = resources["Function"]["Properties"]
-    function |= {"PackageType": "Zip", "Runtime": "provided.al2023", "Handler": "bootstrap",
-                 "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"}}
+    function |= {
+        "PackageType": "Zip",
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"},
+    }
     function["Environment"]["Variables"] |= environment
     # It compares this with a number, and takes the parameter for text.
     resources["QueueMapping"]["Properties"]["ScalingConfig"]["MaximumConcurrency"] = 10
@@ -141,11 +158,16 @@ class Deployed:
         self.releases += 1
         parameters = {
             "ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/moths@sha256:" + "0" * 64,
-            "Release": f"{self.releases} test", "Delivery": delivery,
+            "Release": f"{self.releases} test",
+            "Delivery": delivery,
         }
         environment = environment | {"AWS_ENDPOINT_URL": self.cloud.url}
-        call(StackName=self.name, TemplateBody=template(environment), Capabilities=["CAPABILITY_IAM"],
-             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+        call(
+            StackName=self.name,
+            TemplateBody=template(environment),
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
         until(lambda: self.status() in ("CREATE_COMPLETE", "UPDATE_COMPLETE"), what=f"{self.name} is deployed")
 
     def update(self, delivery: str, environment: dict[str, str] = MODEL):
@@ -164,12 +186,20 @@ class Deployed:
     def give_up_on(self, key: str):
         """Puts a direct event into the failure queue, as Lambda's failure destination does, which the emulator
         does not know for an alias."""
-        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "awsRegion": "us-east-1",
-                  "s3": {"bucket": {"name": self.outputs["BucketName"]}, "object": {"key": key}}}
+        record = {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "awsRegion": "us-east-1",
+            "s3": {"bucket": {"name": self.outputs["BucketName"]}, "object": {"key": key}},
+        }
         failure = {
-            "version": "1.0", "timestamp": "2026-11-20T18:04:31.000Z",
-            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3,
-                               "functionArn": self.outputs["FunctionAlias"]},
+            "version": "1.0",
+            "timestamp": "2026-11-20T18:04:31.000Z",
+            "requestContext": {
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": 3,
+                "functionArn": self.outputs["FunctionAlias"],
+            },
             "requestPayload": {"Records": [record]},
             "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
             "responsePayload": {"errorType": "Retryable", "errorMessage": "1 of 1 records failed"},
@@ -195,21 +225,27 @@ class Deployed:
         return {record["ObjectKey"]["S"] for record in records}
 
     def redeliver(self, status: int) -> tuple[list[dict], str]:
-        done = subprocess.run([binary(), "redeliver", "--stack", self.name, "--json"], capture_output=True, text=True,
-                              env=self.cloud.environment, timeout=120)
+        done = subprocess.run(
+            [binary(), "redeliver", "--stack", self.name, "--json"],
+            capture_output=True,
+            text=True,
+            env=self.cloud.environment,
+            timeout=120,
+        )
         assert done.returncode == status, done.stdout + done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
 def blue_png() -> bytes:
     """A blue picture, which the model of the tests calls FAW."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
     size = 8
     rows = (b"\0" + b"\0\0\xff" * size) * size
     head = size.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 PHOTO = blue_png()
@@ -262,8 +298,10 @@ def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     # A message that failed is received again at once.
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["UploadQueueUrl"], Attributes={"VisibilityTimeout": "0"})
     stack.put(*keys("queued", 3))
-    until(lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
-          what="messages are given up on")
+    until(
+        lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
+        what="messages are given up on",
+    )
     messages = stack.waiting("FailureQueueUrl")
 
     # While the cause is not mended every message is kept, and can be received again. Not all of them are tried.
@@ -358,8 +396,9 @@ def test_what_is_missing_is_named(cloud):
     no_region = {name: value for name, value in cloud.environment.items() if "REGION" not in name}
     no_region["AWS_EC2_METADATA_DISABLED"] = "true"
     for environment, said in [(cloud.environment, "no stack none in us-east-1"), (no_region, "set AWS_REGION")]:
-        done = subprocess.run([binary(), "redeliver", "--stack", "none"], capture_output=True, text=True,
-                              env=environment, timeout=60)
+        done = subprocess.run(
+            [binary(), "redeliver", "--stack", "none"], capture_output=True, text=True, env=environment, timeout=60
+        )
         assert done.returncode == 1 and said in done.stderr, done.stderr
 
 
@@ -368,8 +407,9 @@ def test_a_person_sees_a_table(cloud):
     stack.put("shown.png")
     until(lambda: stack.counted() == {"shown.png"}, what="the photo is counted")
     stack.give_up_on("shown.png")
-    done = subprocess.run([binary(), "redeliver", "--stack", "shown"], capture_output=True, text=True,
-                          env=cloud.environment, timeout=60)
+    done = subprocess.run(
+        [binary(), "redeliver", "--stack", "shown"], capture_output=True, text=True, env=cloud.environment, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^[0-9a-f]{8} +duplicate +shown\.png +FAW +\S+ +1$", done.stdout, re.MULTILINE), done.stdout
     for said in ("1 deleted, 0 kept", "Photos: 1 duplicate.", "The failure queue is empty."):

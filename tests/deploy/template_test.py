@@ -93,8 +93,13 @@ def name(arn) -> str:
 
 
 def allowed(statements: list[dict]) -> set[tuple[str, str]]:
-    return {(action, name(resource)) for statement in statements if statement["Effect"] == "Allow"
-            for action in listed(statement["Action"]) for resource in listed(statement.get("Resource", []))}
+    return {
+        (action, name(resource))
+        for statement in statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+        for resource in listed(statement.get("Resource", []))
+    }
 
 
 def test_the_function_may_do_what_is_listed_and_no_more(stack):
@@ -109,8 +114,12 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
 def test_the_page_lists_what_the_function_may_do():
     table = (ROOT / "docs/permissions.md").read_text().split("## The function")[1].split("Others in")[0]
     places = {
-        "objects in the bucket": PHOTOS + "/*", "the bucket": PHOTOS, "ledger": "Ledger.Arn",
-        "predictions": "Predictions.Arn", "its log group": "LogGroup.Arn", "failure queue": "FailureQueue.Arn",
+        "objects in the bucket": PHOTOS + "/*",
+        "the bucket": PHOTOS,
+        "ledger": "Ledger.Arn",
+        "predictions": "Predictions.Arn",
+        "its log group": "LogGroup.Arn",
+        "failure queue": "FailureQueue.Arn",
         "upload queue": "UploadQueue.Arn",
     }
     rows = re.findall(r"^\| (\w+:[^|]+) \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
@@ -130,14 +139,17 @@ def test_the_only_wildcard_is_the_object_under_the_bucket(stack):
     found = allowed(statements(stack["Resources"]))
     assert len(found) > len(FUNCTION_MAY)
     assert {(action, resource) for action, resource in found if "*" in action + resource} == {
-        ("s3:GetObject", PHOTOS + "/*"), ("s3:GetObjectVersion", PHOTOS + "/*")}
+        ("s3:GetObject", PHOTOS + "/*"),
+        ("s3:GetObjectVersion", PHOTOS + "/*"),
+    }
 
 
 def test_both_deliveries_target_the_alias(stack):
     alias = {"Ref": "FunctionAliaslive"}
     assert stack["Resources"]["FunctionAliaslive"]["Properties"]["Name"] == "live"
-    ((permission,), (mapping,)) = (of_type(stack, f"AWS::Lambda::{kind}").values()
-                                   for kind in ("Permission", "EventSourceMapping"))
+    ((permission,), (mapping,)) = (
+        of_type(stack, f"AWS::Lambda::{kind}").values() for kind in ("Permission", "EventSourceMapping")
+    )
     permission, mapping = permission["Properties"], mapping["Properties"]
     assert permission["FunctionName"] == alias
     assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
@@ -178,7 +190,7 @@ def settings() -> list[dict]:
     for name, parameter in yaml_parse(TEMPLATE.read_text())["Parameters"].items():
         values = parameter.get("AllowedValues", [others[parameter["Type"]]])
         made += [{name: str(value)} for value in values if name not in ("ImageUri", "Release")]
-    return made + [{"Indexes": "0"}, {"Indexes": "1"}]
+    return [*made, {"Indexes": "0"}, {"Indexes": "1"}]
 
 
 def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
@@ -198,7 +210,10 @@ def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
         assert resource["UpdateReplacePolicy"] == "Retain", name
         # What cannot be changed in place: with another value CloudFormation makes another resource.
         kind = SCHEMAS.get_resource_schema("eu-west-1", resource["Type"]).schema
-        fixed = {path.split("/")[2] for path in kind["createOnlyProperties"] + kind.get("conditionalCreateOnlyProperties", [])}
+        fixed = {
+            path.split("/")[2]
+            for path in kind["createOnlyProperties"] + kind.get("conditionalCreateOnlyProperties", [])
+        }
         assert fixed
         for property in fixed & resource["Properties"].keys():
             text = json.dumps(resource["Properties"][property])
@@ -209,8 +224,15 @@ def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
 
 def test_who_works_on_a_queue_is_always_there(stack):
     """No parameter takes away the function, what lets S3 and the queue reach it, or the queue's way to failures."""
-    for name in ("Function", "FunctionAliaslive", "FunctionRole", "InvokePermission", "UploadQueuePolicy",
-                 "QueueMapping", "FunctionEventInvokeConfig"):
+    for name in (
+        "Function",
+        "FunctionAliaslive",
+        "FunctionRole",
+        "InvokePermission",
+        "UploadQueuePolicy",
+        "QueueMapping",
+        "FunctionEventInvokeConfig",
+    ):
         found = [key for key in stack["Resources"] if key.startswith(name)]
         assert found, name
         for key in found:
@@ -279,8 +301,7 @@ def test_photos_are_private_encrypted_and_versioned(stack):
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     statement = stack["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert [(s["Effect"], s["Condition"]) for s in statement] == [
-        ("Deny", {"Bool": {"aws:SecureTransport": "false"}})]
+    assert [(s["Effect"], s["Condition"]) for s in statement] == [("Deny", {"Bool": {"aws:SecureTransport": "false"}})]
 
 
 @pytest.mark.parametrize("table", ["Predictions", "Ledger"])
@@ -297,25 +318,36 @@ def test_tables_outlive_the_stack(stack, table):
 def test_keys_and_environment_are_those_of_the_code(stack):
     code = (ROOT / "src/ledger/item.rs").read_text()
     keys = dict(re.findall(r'pub const (\w+): &str = "(\w+)";', code))
-    schema = {table: [key["AttributeName"] for key in stack["Resources"][table]["Properties"]["KeySchema"]]
-              for table in ("Predictions", "Ledger")}
-    assert schema == {"Predictions": [keys["PREDICTION_DATE"], keys["CLASS_PREDICTION_ID"]],
-                      "Ledger": [keys["LEDGER_KEY"]]}
+    schema = {
+        table: [key["AttributeName"] for key in stack["Resources"][table]["Properties"]["KeySchema"]]
+        for table in ("Predictions", "Ledger")
+    }
+    assert schema == {
+        "Predictions": [keys["PREDICTION_DATE"], keys["CLASS_PREDICTION_ID"]],
+        "Ledger": [keys["LEDGER_KEY"]],
+    }
     config = (ROOT / "src/config.rs").read_text()
     documented = set(re.findall(r"/// ([A-Z_]+): ", config))
     variables = stack["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
     # The function does not read RELEASE: it is there so that a version is made.
     assert set(variables) - {"RELEASE"} <= documented
     assert {"PREDICTIONS_TABLE", "LEDGER_TABLE"} <= set(variables)
-    assert f'Tz::{stack["Parameters"]["TimeZone"]["Default"].replace("/", "__")}' in config
+    assert f"Tz::{stack['Parameters']['TimeZone']['Default'].replace('/', '__')}" in config
 
 
 def test_a_new_version_takes_over_under_watch(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
     (configuration,) = [g["Properties"]["AlarmConfiguration"]["Fn::If"] for g in group.values()]
     assert configuration[0] == "IsWatched" and configuration[2] == {}
-    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm",
-             "OldestEventAlarm")
+    watch = (
+        "ErrorsAlarm",
+        "FailedAlarm",
+        "SlowAlarm",
+        "RejectedAlarm",
+        "FailuresAlarm",
+        "OldestAlarm",
+        "OldestEventAlarm",
+    )
     assert configuration[1] == {"Enabled": True, "Alarms": [{"Name": {"Ref": alarm}} for alarm in watch]}
     assert set(watch) <= set(of_type(stack, "AWS::CloudWatch::Alarm"))
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
@@ -328,8 +360,12 @@ def test_a_new_version_takes_over_under_watch(stack):
 def test_metrics_are_those_of_the_code(stack):
     code = (ROOT / "src/metrics.rs").read_text()
     metrics = [alarm["Properties"] for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()]
-    metrics += [query["MetricStat"]["Metric"] for alarm in metrics for query in alarm.get("Metrics", [])
-                if "MetricStat" in query]
+    metrics += [
+        query["MetricStat"]["Metric"]
+        for alarm in metrics
+        for query in alarm.get("Metrics", [])
+        if "MetricStat" in query
+    ]
     ours = [metric["MetricName"] for metric in metrics if metric.get("Namespace") == "MothClassifier"]
     assert len(ours) == 4
     for metric in ours:
@@ -338,8 +374,10 @@ def test_metrics_are_those_of_the_code(stack):
 
 
 def test_each_release_is_a_version_with_the_settings_of_the_day():
-    versions = [of_type(expand("Direct", release), "AWS::Lambda::Version") for release in (
-        "1795249542 0123abc", "1795249543 0123abc")]
+    versions = [
+        of_type(expand("Direct", release), "AWS::Lambda::Version")
+        for release in ("1795249542 0123abc", "1795249543 0123abc")
+    ]
     assert versions[0].keys() != versions[1].keys()
     function = expand("Direct")["Resources"]["Function"]["Properties"]
     assert function["Environment"]["Variables"]["RELEASE"] == {"Ref": "Release"}
@@ -347,8 +385,11 @@ def test_each_release_is_a_version_with_the_settings_of_the_day():
 
 def test_a_canary_is_judged_by_its_own_rejections(stack):
     (version,) = of_type(stack, "AWS::Lambda::Version")
-    metrics = [query["MetricStat"]["Metric"] for query in stack["Resources"]["RejectedAlarm"]["Properties"]["Metrics"]
-               if "MetricStat" in query]
+    metrics = [
+        query["MetricStat"]["Metric"]
+        for query in stack["Resources"]["RejectedAlarm"]["Properties"]["Metrics"]
+        if "MetricStat" in query
+    ]
     assert [metric["MetricName"] for metric in metrics] == ["Rejected", "Recorded"]
     for metric in metrics:
         assert {"Name": "FunctionVersion", "Value": {"Fn::GetAtt": [version, "Version"]}} in metric["Dimensions"]
