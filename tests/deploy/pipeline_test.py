@@ -57,7 +57,8 @@ def test_the_gate_has_the_rust_of_the_image():
     (toolchain,) = re.findall(r"--default-toolchain ([\d.]+)", BUILDSPEC.read_text())
     (image,) = re.findall(r"ARG RUST=\S+/rust:([\d.]+)-", DOCKERFILE.read_text())
     (manifest,) = re.findall(r'rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text())
-    assert toolchain == image
+    (pinned,) = re.findall(r'channel = "([\d.]+)"', (ROOT / "rust-toolchain.toml").read_text())
+    assert toolchain == image == pinned
     assert image.startswith(manifest + ".")
 
 
