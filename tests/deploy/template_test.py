@@ -112,7 +112,7 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
 
 
 def test_the_page_lists_what_the_function_may_do():
-    table = (ROOT / "docs/permissions.md").read_text().split("## The function")[1].split("Others in")[0]
+    table = (ROOT / "docs/permissions.md").read_text().split("## The function\n")[1].split("\n## ")[0]
     places = {
         "objects in the bucket": PHOTOS + "/*",
         "the bucket": PHOTOS,
