@@ -1,4 +1,4 @@
-"""The stock AWS CLI against `local --serve`, as the README shows it."""
+"""Tests of `local --serve` with the AWS CLI."""
 
 import decimal
 import json
@@ -16,7 +16,7 @@ PHOTO = ROOT / "test_images/good/faw.jpg"
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
-    """A function that runs one AWS CLI command against the served endpoints and gives its JSON."""
+    """A function that runs an AWS CLI command against the served endpoints, and returns its JSON."""
     virtual_style = tmp_path_factory.mktemp("aws") / "config"
     virtual_style.write_text("[default]\ns3 =\n  addressing_style = virtual\n")
     with serve() as served:
@@ -26,7 +26,7 @@ def aws(tmp_path_factory):
             endpoint = served.endpoints[{"dynamodb": "DynamoDB", "lambda": "Lambda"}.get(service, "S3")]
             variables = environment
             if virtual:
-                # Not every system resolves the names under `localhost`: the server is its own proxy.
+                # Not every system resolves names below `localhost`, so the server is also the HTTP proxy.
                 variables = variables | {"AWS_CONFIG_FILE": str(virtual_style), "HTTP_PROXY": endpoint}
                 endpoint = endpoint.replace("127.0.0.1", "localhost")
             command = ["aws", "--endpoint-url", endpoint, "--output", "json", service, *arguments]
@@ -40,7 +40,7 @@ def aws(tmp_path_factory):
 
 
 def records(aws, key: str, count: int) -> list[dict]:
-    """The records of `key`, once there are `count`: asked for until then."""
+    """The records of `key`, as soon as there are `count`. Polls for up to a minute."""
     give_up = time.monotonic() + 60
     while True:
         items = aws("dynamodb", "scan", "--table-name", "predictions", "--consistent-read")["Items"]
@@ -49,7 +49,7 @@ def records(aws, key: str, count: int) -> list[dict]:
             return items
 
 
-def test_a_copied_photo_becomes_a_record_as_the_app_reads_it(aws):
+def test_a_copied_photo_becomes_a_record_that_the_app_can_read(aws):
     aws("s3", "cp", str(PHOTO), "s3://moths/field 1/moth+1.jpg")
     (record,) = records(aws, "field 1/moth+1.jpg", 1)
     kinds = {name: next(iter(value)) for name, value in record.items()}
@@ -82,14 +82,14 @@ def test_a_copied_photo_becomes_a_record_as_the_app_reads_it(aws):
     assert abs(total - 1) < decimal.Decimal("0.001")
 
 
-def test_the_bucket_may_stand_in_the_host(aws):
+def test_the_bucket_may_be_in_the_host_name(aws):
     aws("s3", "cp", str(PHOTO), "s3://moths/virtual/moth.jpg", virtual=True)
     assert len(records(aws, "virtual/moth.jpg", 1)) == 1
     listed = aws("s3api", "list-objects-v2", "--bucket", "moths", "--prefix", "virtual/", virtual=True)
     assert [entry["Key"] for entry in listed["Contents"]] == ["virtual/moth.jpg"]
 
 
-def test_the_same_key_again_is_a_second_version_and_a_second_record(aws):
+def test_a_second_upload_of_a_key_makes_a_second_version_and_record(aws):
     for count in (1, 2):
         aws("s3", "cp", str(PHOTO), "s3://moths/again.jpg")
         assert len(records(aws, "again.jpg", count)) == count
@@ -99,7 +99,7 @@ def test_the_same_key_again_is_a_second_version_and_a_second_record(aws):
     }
 
 
-def test_the_same_event_twice_is_one_record(aws, tmp_path):
+def test_a_repeated_event_makes_one_record(aws, tmp_path):
     aws("s3", "cp", str(PHOTO), "s3://moths/twice.jpg")
     (record,) = records(aws, "twice.jpg", 1)
     version = record["VersionId"]["S"]
@@ -127,9 +127,9 @@ def test_the_same_event_twice_is_one_record(aws, tmp_path):
     assert len(records(aws, "twice.jpg", 1)) == 1
 
 
-def test_a_photo_of_twenty_megabytes_goes_up_in_parts(aws, tmp_path):
+def test_a_photo_of_twenty_megabytes_is_uploaded_in_parts(aws, tmp_path):
     large = tmp_path / "large.jpg"
-    # What follows a JPEG's end does not matter to a decoder, as phones know.
+    # Decoders ignore bytes after a JPEG's end.
     large.write_bytes(PHOTO.read_bytes() + bytes(20_000_000))
     aws("s3", "cp", str(large), "s3://moths/large.jpg")
     assert len(records(aws, "large.jpg", 1)) == 1

@@ -1,6 +1,6 @@
-"""The stack, deployed: the expanded template on an emulator of AWS, with the real binary as the function.
+"""Tests of the deployed stack: the expanded template on an emulator of AWS, with the real binary as the function.
 
-Left out of the template is what the emulator does not have: CodeDeploy, alarms over expressions, images.
+The tests leave out what the emulator does not support: CodeDeploy, alarms over expressions, and container images.
 """
 
 import copy
@@ -33,16 +33,16 @@ def free_port() -> int:
 
 
 def until(condition, seconds: float = 30, what: str = ""):
-    """The first value of `condition()` that is true."""
+    """Polls `condition()` and returns its first true value. Fails after `seconds`; `what` describes the condition."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {what}"
         time.sleep(0.1)
     return value
 
 
 class Cloud:
-    """An emulator of AWS, and clients for it."""
+    """An emulator of AWS, with clients for it."""
 
     def __init__(self, folder: Path):
         self.port = free_port()
@@ -99,7 +99,7 @@ def binary() -> str:
 
 
 def bootstrap() -> bytes:
-    """A zip whose program is the real binary: the emulator starts it as a process of this machine."""
+    """A zip with a program that runs the real binary. The emulator starts it as a process on this machine."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as package:
         entry = zipfile.ZipInfo("bootstrap")
@@ -109,7 +109,7 @@ def bootstrap() -> bytes:
 
 
 def template(environment: dict[str, str]) -> str:
-    """The expanded template without what the emulator does not have."""
+    """The expanded template, without what the emulator does not support."""
     expanded = copy.deepcopy(expand())
     del expanded["Delivery"]
     resources = expanded["Resources"]
@@ -122,7 +122,7 @@ def template(environment: dict[str, str]) -> str:
     ]:
         del resources[name]
     resources["FunctionAliaslive"].pop("UpdatePolicy", None)
-    # An image becomes a package with the same program in it.
+    # Use a zip with the same program in place of the image.
     function = resources["Function"]["Properties"]
     function |= {
         "PackageType": "Zip",
@@ -131,18 +131,18 @@ def template(environment: dict[str, str]) -> str:
         "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"},
     }
     function["Environment"]["Variables"] |= environment
-    # It compares this with a number, and takes the parameter for text.
+    # The emulator compares this with a number, but the parameter is a string.
     resources["QueueMapping"]["Properties"]["ScalingConfig"]["MaximumConcurrency"] = 10
     return json.dumps(expanded)
 
 
-# A model that answers in a moment.
+# A model of a few bytes.
 MODEL = {"MODEL_DIR": str(ROOT / "tests/color_model")}
 BROKEN = MODEL | {"LEDGER_TABLE": "no-such-table"}
 
 
 class Deployed:
-    """A stack, deployed."""
+    """A deployed stack."""
 
     def __init__(self, cloud: Cloud, name: str, delivery: str, environment: dict[str, str]):
         self.cloud, self.name, self.releases = cloud, name, 1795249542
@@ -184,8 +184,8 @@ class Deployed:
             self.s3.put_object(Bucket=self.outputs["BucketName"], Key=key, Body=PHOTO)
 
     def give_up_on(self, key: str):
-        """Puts a direct event into the failure queue, as Lambda's failure destination does, which the emulator
-        does not know for an alias."""
+        """Puts a direct event into the failure queue, as Lambda's failure destination would. The emulator does not
+        support failure destinations of an alias."""
         record = {
             "eventSource": "aws:s3",
             "eventName": "ObjectCreated:Put",
@@ -207,17 +207,17 @@ class Deployed:
         self.sqs.send_message(QueueUrl=self.outputs["FailureQueueUrl"], MessageBody=json.dumps(failure))
 
     def hold(self, held: bool):
-        """Keeps the function from the upload queue, or lets it go on."""
+        """Disables the event source mapping of the upload queue, or enables it again."""
         self.functions.update_event_source_mapping(UUID=self.mapping, Enabled=not held)
 
     def waiting(self, queue: str) -> int:
-        """Messages in a queue, in hand or not."""
+        """The number of messages in a queue, visible or in flight."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     def counted(self) -> set[str]:
-        """The keys that are counted; their ordinals are 1, 2, 3, … without gap or repeat."""
+        """The counted keys. Fails unless the ordinals of each day are 1 to N."""
         records = self.dynamodb.scan(TableName=self.outputs["PredictionsTable"])["Items"]
         ordinals = sorted((record["PredictionDate"]["S"], int(record["Count_ClassName"]["N"])) for record in records)
         days = {day for day, _ in ordinals}
@@ -237,7 +237,7 @@ class Deployed:
 
 
 def blue_png() -> bytes:
-    """A blue picture, which the model of the tests calls FAW."""
+    """A blue photo, which the tests' model classifies as FAW."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -255,9 +255,9 @@ def keys(prefix: str, number: int = 5) -> list[str]:
     return [f"{prefix}/{n}.png" for n in range(number)]
 
 
-def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
+def test_waiting_photos_are_counted_after_each_change_of_delivery(cloud):
     stack = Deployed(cloud, "switched", "Queue", MODEL)
-    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the test event of S3 is worked on")
+    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the test event of S3 is processed")
     stack.hold(True)
     waiting = keys("waiting")
     stack.put(*waiting)
@@ -277,7 +277,7 @@ def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
     until(lambda: stack.counted() == {*direct, *waiting, "queued.png"}, what="a photo is counted by the queue again")
     until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the queue is empty")
 
-    # Who tears the stack down without a look loses neither photos, nor records, nor what waits.
+    # A deletion of the stack loses neither photos, nor records, nor waiting messages.
     stack.hold(True)
     stack.put(*keys("late"))
     until(lambda: stack.waiting("UploadQueueUrl") == 5, what="five photos wait")
@@ -289,22 +289,22 @@ def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
     assert stack.s3.head_object(Bucket=stack.outputs["BucketName"], Key="late/0.png")
 
 
-def test_what_the_function_gave_up_on_is_delivered_again(cloud):
+def test_redeliver_processes_the_failure_queue(cloud):
     stack = Deployed(cloud, "redelivered", "Direct", BROKEN)
     for key in keys("direct", 12):
         stack.put(key)
         stack.give_up_on(key)
     stack.update("Queue", BROKEN)
-    # A message that failed is received again at once.
+    # A failed message becomes visible again at once.
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["UploadQueueUrl"], Attributes={"VisibilityTimeout": "0"})
     stack.put(*keys("queued", 3))
     until(
         lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
-        what="messages are given up on",
+        what="all messages are in the failure queue",
     )
     messages = stack.waiting("FailureQueueUrl")
 
-    # While the cause is not mended every message is kept, and can be received again. Not all of them are tried.
+    # Before the cause is fixed, `redeliver` keeps every message visible, and gives up before it tried all of them.
     kept, said = stack.redeliver(1)
     assert 10 <= len(kept) < messages and not any(message["deleted"] for message in kept)
     assert "10 messages in a row failed" in said
@@ -325,19 +325,19 @@ def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     assert stack.counted() == {*keys("direct", 12), *keys("queued", 3)}
     assert stack.waiting("FailureQueueUrl") == 1
 
-    # Once more, on a queue that is empty: nothing is invoked, and nothing comes of it.
+    # With an empty queue, `redeliver` invokes nothing and counts nothing.
     stack.sqs.purge_queue(QueueUrl=failures)
     assert stack.redeliver(0) == ([{"failureQueue": 0, "uploadQueue": 0}], "")
     assert len(stack.counted()) == 15
 
-    # A message that somebody else has in hand is not overlooked.
+    # A message that another reader has received still counts as left.
     stack.sqs.send_message(QueueUrl=failures, MessageBody='{"Event": "s3:TestEvent", "Bucket": "moths"}')
     stack.sqs.receive_message(QueueUrl=failures, VisibilityTimeout=600)
     assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
 
 
 class Gate(ThreadingHTTPServer):
-    """Holds every invocation back until it is opened."""
+    """A proxy that holds all invocations until `opened` is set."""
 
     def __init__(self, cloud: Cloud):
         super().__init__(("127.0.0.1", 0), Held)
@@ -366,7 +366,7 @@ class Held(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
+def test_an_interrupt_finishes_the_messages_in_flight(cloud, interrupts):
     stack = Deployed(cloud, f"interrupted{interrupts}", "Direct", MODEL)
     stack.put("a.png")
     until(lambda: stack.counted() == {"a.png"}, what="the photo is counted")
@@ -381,7 +381,7 @@ def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
     if interrupts == 2:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-        # The message is hidden, and that is said.
+        # The message is hidden, and `redeliver` reports it.
         assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
     gate.opened.set()
     if interrupts == 1:
@@ -392,7 +392,7 @@ def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
     gate.shutdown()
 
 
-def test_what_is_missing_is_named(cloud):
+def test_errors_name_the_missing_stack_and_region(cloud):
     no_region = {name: value for name, value in cloud.environment.items() if "REGION" not in name}
     no_region["AWS_EC2_METADATA_DISABLED"] = "true"
     for environment, said in [(cloud.environment, "no stack none in us-east-1"), (no_region, "set AWS_REGION")]:
@@ -402,7 +402,7 @@ def test_what_is_missing_is_named(cloud):
         assert done.returncode == 1 and said in done.stderr, done.stderr
 
 
-def test_a_person_sees_a_table(cloud):
+def test_redeliver_prints_a_table(cloud):
     stack = Deployed(cloud, "shown", "Direct", MODEL)
     stack.put("shown.png")
     until(lambda: stack.counted() == {"shown.png"}, what="the photo is counted")
