@@ -29,6 +29,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "CHANGELOG.md",
     "tests/README.md",
     "benches/README.md",
     "model/README.md",
