@@ -23,8 +23,10 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="number of processes (default 10)")
     parser.add_argument("--images", type=int, default=20, help="number of photos in the warm run")
     arguments = parser.parse_args()
     one_cpu = {min(os.sched_getaffinity(0))}

@@ -274,10 +274,10 @@ def main() -> None:
         default=ROOT / "target/release/moth-classifier",
         help="binary of moth-classifier, for --start",
     )
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=60, help="number of rounds (default 60)")
     parser.add_argument("--start", action="store_true", help="measure whole processes")
     parser.add_argument("--photos", action="store_true", help="measure decoding and resizing")
-    parser.add_argument("--threads", type=int, help="just this many [default: 1, then 2]")
+    parser.add_argument("--threads", type=int, help="number of threads (default 1, then 2)")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--photo", type=Path, help=argparse.SUPPRESS)

@@ -39,8 +39,10 @@ def png(seed: int, side: int = 500) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier")
-    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure"
+    )
+    parser.add_argument("--photos", type=int, default=200, help="number of photos (default 200)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photos, data = Path(folder, "photos"), Path(folder, "data")

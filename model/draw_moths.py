@@ -157,8 +157,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write to, or the file with --sheet")
     parser.add_argument("--count", type=int, default=30, help="number of drawings (default 30)")
     parser.add_argument("--size", type=int, default=280, help="side in pixels (default 280)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--split", choices=SPLITS, default="gallery")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the drawings (default 1)")
+    parser.add_argument("--split", choices=SPLITS, default="gallery", help="split to draw from (default gallery)")
     parser.add_argument("--sheet", action="store_true", help="write one image with a row of drawings per class")
     arguments = parser.parse_args()
     if arguments.sheet:

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--learning-rate", type=float, help="peak learning rate (default 1e-3, or 1e-4 with --weights imagenet)"
     )
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--seed", type=int, default=2026, help="seed of drawings and training (default %(default)s)")
     arguments = parser.parse_args()
     fine_tuned = arguments.weights == "imagenet"
     scheme = arguments.preprocess or ("caffe" if fine_tuned else "raw")

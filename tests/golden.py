@@ -38,8 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the reference results for the test photos.")
     parser.add_argument("saved_model", type=Path, help="SavedModel from which MODEL/model.onnx was exported")
     parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder with model.json (default model/)")
-    parser.add_argument("--images", type=Path, default=ROOT / "test_images" / "good")
-    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden.json")
+    parser.add_argument("--images", type=Path, default=ROOT / "test_images" / "good", help="folder with photos")
+    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden.json", help="file to write")
     parser.add_argument("--dump", type=Path, help="also write every resized image to this folder, for debugging")
     arguments = parser.parse_args()
     try:

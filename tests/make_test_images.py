@@ -170,7 +170,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: np.ndarray) -> b
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the test photos.")
-    parser.add_argument("out", type=Path, nargs="?", default=ROOT / "test_images")
+    parser.add_argument("out", type=Path, nargs="?", default=ROOT / "test_images", help="folder to write to")
     out = parser.parse_args().out
     good, bad = out / "good", out / "bad"
     good.mkdir(parents=True, exist_ok=True)
