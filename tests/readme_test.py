@@ -81,6 +81,7 @@ if "--serve" in arguments:
 if arguments[0] == "redeliver":
     # It must get as far as the connection to AWS.
     done = subprocess.run([{binary!r}, *arguments], env={nowhere!r}, capture_output=True, text=True)
+    sys.stderr.write(done.stderr)
     sys.exit(done.returncode != 1 or "cannot read the outputs of the stack" not in done.stderr)
 os.execv({binary!r}, [{binary!r}, *arguments])
 """
