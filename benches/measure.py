@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures the release binary as whole processes: start to first prediction, peak memory, warm time an image.
+"""Measures whole processes of the release binary: start to first prediction, peak memory, and time per photo when warm.
 
     cargo build --release --locked && python3 benches/measure.py
 
-Each figure is the minimum and the median of ROUNDS processes, held to one CPU, as a Lambda function
-with 1,769 MB has one vCPU. Only the standard library is used; Linux only.
+Each figure is the minimum and the median of ROUNDS processes on one CPU, because a Lambda function with 1,769 MB has
+one vCPU. The script needs only the standard library, and runs on Linux only.
 """
 
 import argparse
@@ -23,9 +23,11 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--images", type=int, default=20, help="images of the warm run")
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="number of processes (default 10)")
+    parser.add_argument("--images", type=int, default=20, help="number of photos in the warm run")
     arguments = parser.parse_args()
     one_cpu = {min(os.sched_getaffinity(0))}
     os.sched_setaffinity(0, one_cpu)
@@ -37,7 +39,7 @@ def main() -> None:
             for n in range(count):
                 shutil.copy(PHOTO, target / f"{n}.jpg")
         firsts, peaks, warms = [], [], []
-        for _ in range(arguments.rounds):  # interleaved, so that a busy moment touches both
+        for _ in range(arguments.rounds):  # in turns, so that a busy moment affects both
             first, peak = run(arguments.binary, one)
             all_of_them, _ = run(arguments.binary, many)
             firsts.append(first * 1000)
@@ -55,14 +57,14 @@ def main() -> None:
 
 
 def run(binary: Path, folder: Path) -> tuple[float, int]:
-    """Seconds from start to end, and peak resident memory in KiB."""
+    """Runs `classify` on `folder`. Returns its seconds from start to end, and its peak resident memory in KiB."""
     started = time.perf_counter()
     process = subprocess.Popen([binary, "classify", "--json", folder], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     elapsed = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{binary} failed with {process.returncode}")
+        raise SystemExit(f"{binary} classify failed with exit status {process.returncode}")
     return elapsed, usage.ru_maxrss
 
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Compares the engine with others that run the same model in fp32, batch 1, on the same CPUs.
+"""Compares the engine with other engines that run the same model in fp32, batch 1, on the same CPUs.
 
     pip install -r benches/requirements.txt
     cargo build --release --locked && target/release/moth-classifier compile
     python benches/peers.py                  # inference, on one CPU and on two
     python benches/peers.py --start          # whole processes: start to first prediction, peak memory
-    python benches/peers.py --photos         # 12-megapixel JPEGs, from bytes to what the model is shown
+    python benches/peers.py --photos         # 12-megapixel JPEGs, from bytes to the resized image
 
-Each is a process of its own that waits for its turn, so one is at work at a time and all are measured in
-the same minutes. With --saved-model DIR, the one that model.onnx was exported from, TensorFlow and TFLite
-take part. Linux only.
+Each engine is a process of its own. The processes take turns, so that only one works at a time and all are measured in
+the same minutes. TensorFlow and TFLite take part with --saved-model DIR, the SavedModel from which model.onnx was
+exported. The script runs on Linux only.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def numbers():
-    """The input that all are shown."""
+    """The input of all engines."""
     import numpy as np
 
     return (np.arange(224 * 224 * 3, dtype=np.int64) * 7919 % 256).astype(np.float32).reshape(1, 224, 224, 3)
@@ -68,14 +68,14 @@ def tensorflow(arguments):
 def tflite(arguments):
     import tensorflow as tf
 
-    # Converted once, not at each start; another model has another name.
+    # Convert only once, and not at each start. The file's name depends on the model.
     of = zlib.crc32((arguments.saved_model / "saved_model.pb").read_bytes())
     of = zlib.crc32((arguments.saved_model / "variables/variables.data-00000-of-00001").read_bytes(), of)
     file = Path(tempfile.gettempdir()) / f"peers-{os.getuid()}-{of:08x}.tflite"
     if not file.exists():
         model = tf.saved_model.load(str(arguments.saved_model))
         function = model.signatures["serving_default"]
-        # With an open batch its fast kernels stay off.
+        # TFLite uses its fast kernels only with a fixed batch.
         function.inputs[0].set_shape([1, 224, 224, 3])
         file.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
     interpreter = tf.lite.Interpreter(str(file), num_threads=arguments.threads)
@@ -90,7 +90,7 @@ def tflite(arguments):
 
 
 def pillow(arguments):
-    """Open and resize, without what makes numbers of it; with --draft, decoded no larger than twice the input."""
+    """Decodes and resizes. With --draft, decodes at a reduced size of at least twice the input's side."""
     import io
 
     import numpy as np
@@ -112,7 +112,7 @@ WORKERS = {worker.__name__: worker for worker in (onnxruntime, openvino, tensorf
 
 
 def work(arguments) -> None:
-    """Runs once for each line on standard input, and prints the milliseconds; first the answer."""
+    """Prints the answer, then runs once for each line on standard input and prints the milliseconds."""
     arguments.answer = True
     run, values = WORKERS[arguments.worker](arguments), numbers()
     print(json.dumps([float(value) for value in run(values)]), flush=True)
@@ -133,7 +133,7 @@ def engine_binary() -> str:
 
 
 def peers(arguments, threads: int) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Command and environment of each."""
+    """Command and environment of each engine."""
     ours = engine_binary()
     this = [sys.executable, __file__, "--model", str(arguments.model), "--threads", str(threads)]
     if arguments.saved_model:
@@ -158,16 +158,22 @@ def on_cpus(count: int) -> None:
 
 
 def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """What each answers, and its milliseconds."""
+    """Runs all in turns. Returns the answer and the milliseconds of each."""
     processes, answers = {}, {}
     for name, (command, environment) in peers.items():
         processes[name] = subprocess.Popen(
-            command, env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(threads))
+            command,
+            env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: on_cpus(threads),
+        )
         answers[name] = json.loads(processes[name].stdout.readline())
     times = {name: [] for name in processes}
     for _ in range(rounds):
-        # Each time in another order: whoever comes before leaves the caches as it likes them.
+        # A random order in each round, because each process finds the caches as the one before left them.
         for name, process in random.sample(list(processes.items()), len(processes)):
             process.stdin.write("\n")
             process.stdin.flush()
@@ -182,9 +188,9 @@ def inference(arguments, threads: int) -> None:
     answers, times = take_turns(peers(arguments, threads), threads, arguments.rounds)
     for name, answer in answers.items():
         off = max(abs(a - b) for a, b in zip(answer, answers["onnxruntime"], strict=True))
-        assert off < 1e-3 or "engine" not in name, f"{name} says {answer}, onnxruntime {answers['onnxruntime']}"
+        assert off < 1e-3 or "engine" not in name, f"{name} answers {answer}, onnxruntime {answers['onnxruntime']}"
         if off >= 1e-3:
-            print(f"{name} is off by {off:.3f} from onnxruntime")
+            print(f"{name} differs from onnxruntime by {off:.3f}")
     report(f"inference, {threads} thread{'s' if threads > 1 else ''}, ms", times)
 
 
@@ -201,12 +207,12 @@ def photos(arguments) -> None:
             answers, times = take_turns(peers, 1, arguments.rounds)
             for name, answer in answers.items():
                 off = max(abs(a - b) for a, b in zip(answer, answers["Pillow, open and resize"], strict=True))
-                assert off < 0.5, f"{name} is off by {off} levels on average"
+                assert off < 0.5, f"{name} differs from Pillow by {off} levels on average"
             report(f"{title}, {photo.stat().st_size / 1e6:.1f} MB, ms", times)
 
 
 def twelve_megapixels(folder: Path):
-    """Photos of 4000×3000, 4:2:0: a drawing, and with a camera's noise at what cameras take for quality."""
+    """Photos of 4000×3000 pixels, 4:2:0: a smooth drawing, and drawings with camera noise at usual quality settings."""
     sys.path.insert(0, str(ROOT / "tests"))
     import make_test_images
 
@@ -227,7 +233,7 @@ def report(title: str, values: dict[str, list[float]]) -> None:
 
 
 def start(arguments) -> None:
-    """Whole processes. Ours also decodes a photo."""
+    """Measures whole processes. The process of `moth-classifier` also decodes a photo."""
     commands = {"engine": ([str(arguments.binary), "classify", "--self-test"], {"MODEL_DIR": str(arguments.model)})}
     for name, (command, environment) in peers(arguments, 1).items():
         if "--worker" in command and "AVX2" not in name:
@@ -236,8 +242,13 @@ def start(arguments) -> None:
     for _ in range(arguments.rounds):
         for name, (command, environment) in commands.items():
             began = time.perf_counter()
-            process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, preexec_fn=lambda: on_cpus(1))
+            process = subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                preexec_fn=lambda: on_cpus(1),
+            )
             _, status, usage = os.wait4(process.pid, 0)
             assert os.waitstatus_to_exitcode(status) == 0, command
             milliseconds[name].append((time.perf_counter() - began) * 1e3)
@@ -255,13 +266,18 @@ def cpu() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder of model.onnx and model.compiled")
-    parser.add_argument("--saved-model", type=Path, help="for TensorFlow and TFLite")
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="for --start")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder with model.onnx and model.compiled")
+    parser.add_argument("--saved-model", type=Path, help="SavedModel for TensorFlow and TFLite")
+    parser.add_argument(
+        "--binary",
+        type=Path,
+        default=ROOT / "target/release/moth-classifier",
+        help="binary of moth-classifier, for --start",
+    )
+    parser.add_argument("--rounds", type=int, default=60, help="number of rounds (default 60)")
     parser.add_argument("--start", action="store_true", help="measure whole processes")
     parser.add_argument("--photos", action="store_true", help="measure decoding and resizing")
-    parser.add_argument("--threads", type=int, help="just this many [default: 1, then 2]")
+    parser.add_argument("--threads", type=int, help="number of threads (default 1, then 2)")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--photo", type=Path, help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Where the time of an invocation goes: 200 photos of 500×500 through the embedded services, from the log.
+"""Measures the stages of an invocation: 200 photos of 500×500 pixels, processed with the embedded services.
 
     cargo build --release --locked && target/release/moth-classifier compile && python3 benches/stages.py
 
-Each photo is an event of its own: read from S3, decoded, classified, committed to DynamoDB. One process of the function,
-standard library only.
+Each photo is an event of its own: the function reads it from S3, decodes it, classifies it, and commits to DynamoDB.
+The times come from the log of the function, which runs in one process. The script needs only the standard library.
 """
 
 import argparse
@@ -23,10 +23,12 @@ STAGES = {"fetch_ms": "fetch", "decode_ms": "decode, resize", "inference_ms": "i
 
 
 def png(seed: int, side: int = 500) -> bytes:
-    """A picture of slopes and noise, about as hard to decode as a photo."""
+    """A PNG of gradients and noise, about as expensive to decode as a photo."""
     noise = random.Random(seed)
-    rows = b"".join(b"\0" + bytes((x * 3 // 8 + y // 5 + noise.getrandbits(4)) & 255 for x in range(side) for _ in "rgb")
-                    for y in range(side))
+    rows = b"".join(
+        b"\0" + bytes((x * 3 // 8 + y // 5 + noise.getrandbits(4)) & 255 for x in range(side) for _ in "rgb")
+        for y in range(side)
+    )
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -37,16 +39,22 @@ def png(seed: int, side: int = 500) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier")
-    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure"
+    )
+    parser.add_argument("--photos", type=int, default=200, help="number of photos (default 200)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photos, data = Path(folder, "photos"), Path(folder, "data")
         photos.mkdir()
         for n in range(arguments.photos):
             (photos / f"{n}.png").write_bytes(png(n))
-        subprocess.run([arguments.binary, "local", "--json", "--concurrency", "1", "--data", data, photos], check=True,
-                       cwd=ROOT, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [arguments.binary, "local", "--json", "--concurrency", "1", "--data", data, photos],
+            check=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
         lines = [json.loads(line) for line in Path(data, "function.log").read_text().splitlines()]
     images = [line for line in lines if line.get("message") == "image"]
     assert len(images) == arguments.photos and all(line["outcome"] == "recorded" for line in images)

@@ -1,9 +1,9 @@
-"""Draws moths of three species, the same picture for the same (seed, split, index).
+"""Draws moths of three species. The same seed, split and index always make the same drawing.
 
-The species differ as the real ones do: AAW has grey-brown forewings with fine pale
-lines, ECLW cream lines crossing in a lattice over brown, FAW a mottled grey-brown with
-a pale oblique mark and a white patch at the wing tip. moth_parts.py paints these,
-draw_scene.py what lies around them.
+The drawings have the features by which the species differ: AAW has grey-brown forewings with fine pale lines, ECLW has
+cream lines that cross in a lattice over brown, and FAW has mottled grey-brown forewings with a pale oblique mark and a
+white patch at the wing tip. moth_parts.py paints wings and bodies. draw_scene.py paints the background, the debris and
+the light.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from draw_scene import BACKGROUNDS, Rng, camera, debris, occlusion
 from moth_parts import BODY, BODY_BOX, WING_BOX, paint_body, paint_forewing, paint_hindwing, palette
 
 LABELS = ("AAW", "ECLW", "FAW")
-# The split is part of the random seed, so no drawing of one split recurs in another.
+# The split is part of the random seed, so no drawing is in two splits.
 SPLITS = {"train": 0, "test": 1, "gallery": 2}
 
 
@@ -51,7 +51,7 @@ def cast_shadow(rng: Rng, image: Image.Image, alpha: Image.Image, at: tuple[int,
 
 
 def render_moth(label: str, rng: Rng, wing: float) -> Image.Image:
-    """The moth alone on a transparent square; `wing` is the forewing's length in pixels."""
+    """Draws the moth on a transparent square. `wing` is the forewing's length in pixels."""
     side = round(wing * 2.5)
     moth = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     turn = rng.uniform(0, 2 * math.pi)
@@ -59,7 +59,7 @@ def render_moth(label: str, rng: Rng, wing: float) -> Image.Image:
     tilt = rng.uniform(0, math.pi)
     lean = rotation(tilt) @ np.diag([1.0, squash]) @ rotation(-tilt)
     pose = np.array([[side / 2], [side / 2]]), wing * lean @ rotation(turn)
-    # 0: at rest, forewings folded back over the body; 1: spread like a pinned specimen.
+    # 0: at rest, forewings folded back over the body. 1: spread like a pinned specimen.
     spread = rng.uniform(0, 0.35) if rng.random() < 0.45 else rng.uniform(0.5, 1.0)
     fore_angle = math.radians(62 - 88 * spread) + rng.uniform(-0.06, 0.06)
     hind_angle = math.radians(66 - 50 * spread)
@@ -77,7 +77,7 @@ def render_moth(label: str, rng: Rng, wing: float) -> Image.Image:
     for mirror in sides:
         forewing = paint_forewing(label, rng, density, style)
         place(moth, forewing, WING_BOX, pose, mirror, fore_angle + rng.normal(0, 0.03), (0.055, -0.06), wing)
-    # Only thorax and head lie above the forewings.
+    # Only thorax and head are above the forewings.
     edge = round(body.height * (0.16 - BODY_BOX[1]) / (BODY_BOX[3] - BODY_BOX[1]))
     front = body.copy()
     front.paste((0, 0, 0, 0), (0, edge, body.width, body.height))
@@ -89,9 +89,17 @@ def rotation(angle: float) -> np.ndarray:
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-def place(moth: Image.Image, part: Image.Image, box: tuple[float, ...], pose: tuple[np.ndarray, np.ndarray],
-          mirror: int, angle: float, joint: tuple[float, float], wing: float) -> None:
-    """Lays a part, painted in `box` of its own coordinates, over the moth with a soft edge shadow."""
+def place(
+    moth: Image.Image,
+    part: Image.Image,
+    box: tuple[float, ...],
+    pose: tuple[np.ndarray, np.ndarray],
+    mirror: int,
+    angle: float,
+    joint: tuple[float, float],
+    wing: float,
+) -> None:
+    """Composites `part` onto `moth` with a soft edge shadow. `box` is the extent of `part` in its own coordinates."""
     centre, linear = pose
     matrix = linear @ np.diag([mirror, 1]) @ rotation(angle)
     origin = centre + linear @ np.diag([mirror, 1]) @ np.array([[joint[0]], [joint[1]]])
@@ -99,8 +107,12 @@ def place(moth: Image.Image, part: Image.Image, box: tuple[float, ...], pose: tu
     scale = part.width / (box[2] - box[0])
     a = inverse * scale
     b = -(a @ origin) - np.array([[box[0]], [box[1]]]) * scale
-    layer = part.transform(moth.size, Image.Transform.AFFINE,
-                           (a[0, 0], a[0, 1], b[0, 0], a[1, 0], a[1, 1], b[1, 0]), Image.Resampling.BICUBIC)
+    layer = part.transform(
+        moth.size,
+        Image.Transform.AFFINE,
+        (a[0, 0], a[0, 1], b[0, 0], a[1, 0], a[1, 1], b[1, 0]),
+        Image.Resampling.BICUBIC,
+    )
     below = layer.getchannel("A").filter(ImageFilter.BoxBlur(wing * 0.02)).point(lambda v: v * 0.45)
     dark = Image.new("RGBA", moth.size, (14, 10, 8, 0))
     dark.putalpha(Image.fromarray(np.minimum(np.asarray(below), np.asarray(moth.getchannel("A")))))
@@ -109,7 +121,7 @@ def place(moth: Image.Image, part: Image.Image, box: tuple[float, ...], pose: tu
 
 
 def draw_limbs(rng: Rng, moth: Image.Image, pose: tuple, wing: float, tone: tuple[float, ...]) -> None:
-    """Antennae and the legs that show beside the body."""
+    """Draws the antennae, and the legs that are visible beside the body."""
     oversample = 3 if wing < 400 else 1
     layer = Image.new("L", (moth.width * oversample, moth.height * oversample))
     pen = ImageDraw.Draw(layer)
@@ -123,7 +135,7 @@ def draw_limbs(rng: Rng, moth: Image.Image, pose: tuple, wing: float, tone: tupl
         t = np.linspace(0, 1, 14)
         bend = opening + rng.normal(0, 0.06)
         x = side * (0.03 + 0.42 * t * math.sin(bend) + 0.1 * t**2)
-        limb(list(zip(x, -0.25 - 0.42 * t * math.cos(bend) + 0.05 * t**2)), 0.012)
+        limb(list(zip(x, -0.25 - 0.42 * t * math.cos(bend) + 0.05 * t**2, strict=True)), 0.012)
         reach = rng.uniform(0.16, 0.3)
         limb([(side * 0.06, -0.14), (side * reach, -0.2), (side * (reach + 0.04), -0.36)], 0.016)
     colour = tuple(int(c * 0.55) for c in tone)
@@ -131,7 +143,7 @@ def draw_limbs(rng: Rng, moth: Image.Image, pose: tuple, wing: float, tone: tupl
 
 
 def contact_sheet(seed: int, columns: int = 6, side: int = 200) -> Image.Image:
-    """One row of gallery drawings for each class, in the order of LABELS."""
+    """One image with a row of gallery drawings for each class, in the order of LABELS."""
     sheet = Image.new("RGB", (columns * side, len(LABELS) * side))
     for index in range(columns * len(LABELS)):
         image, label = drawing(seed, "gallery", index)
@@ -142,12 +154,12 @@ def contact_sheet(seed: int, columns: int = 6, side: int = 200) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw moths into one folder per class.")
-    parser.add_argument("out", type=Path, help="folder to write to, or with --sheet the picture")
-    parser.add_argument("--count", type=int, default=30, help="drawings in all (default 30)")
+    parser.add_argument("out", type=Path, help="folder to write to, or the file with --sheet")
+    parser.add_argument("--count", type=int, default=30, help="number of drawings (default 30)")
     parser.add_argument("--size", type=int, default=280, help="side in pixels (default 280)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--split", choices=SPLITS, default="gallery")
-    parser.add_argument("--sheet", action="store_true", help="one picture with a row of drawings per class instead")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the drawings (default 1)")
+    parser.add_argument("--split", choices=SPLITS, default="gallery", help="split to draw from (default gallery)")
+    parser.add_argument("--sheet", action="store_true", help="write one image with a row of drawings per class")
     arguments = parser.parse_args()
     if arguments.sheet:
         contact_sheet(arguments.seed).save(arguments.out, quality=85)

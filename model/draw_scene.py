@@ -1,7 +1,7 @@
-"""What lies around a drawn moth: textures, backgrounds, debris, light and camera.
+"""Draws what surrounds a moth: textures, backgrounds, debris, light, and the effects of a camera.
 
-Images are float32 arrays (height, width, 3) with values 0–255. Lengths given in
-`unit` are 1/280 of the picture's shorter side, so that a drawing looks alike at any size.
+Images are float32 arrays (height, width, 3) with values 0–255. A `unit` is 1/280 of the image's shorter side, so that a
+drawing looks the same at any size.
 """
 
 import math
@@ -13,7 +13,7 @@ Rng = np.random.Generator
 
 
 def noise(rng: Rng, shape: tuple[int, int], cells: tuple[float, float], octaves: int = 3) -> np.ndarray:
-    """Smooth random field in about -1..1; `cells` bumps fit along height and width."""
+    """Smooth random field in about -1..1, with `cells` bumps along height and width."""
     height, width = shape
     field = np.zeros(shape, np.float32)
     amplitude, total = 1.0, 0.0
@@ -32,7 +32,7 @@ def tint(colour: tuple[float, float, float], value: np.ndarray) -> np.ndarray:
 
 
 def mix(image: np.ndarray, colour: tuple[float, float, float] | np.ndarray, amount: np.ndarray) -> np.ndarray:
-    """Covers `image` with `colour` where `amount` (0..1, height × width) says so."""
+    """Blends `colour` into `image` by `amount` (0..1, height × width)."""
     return image + (np.asarray(colour, np.float32) - image) * np.clip(amount, 0, 1)[..., None]
 
 
@@ -84,7 +84,7 @@ BACKGROUNDS = (wall, sheet, leaf, bark)
 
 
 def rotated_grid(shape: tuple[int, int], angle: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates centred on the picture, the shorter side measuring 1."""
+    """Rotated coordinates with the origin in the image's centre. The shorter side has length 1."""
     height, width = shape
     side = min(shape)
     y = (np.arange(height, dtype=np.float32)[:, None] - height / 2) / side
@@ -93,7 +93,7 @@ def rotated_grid(shape: tuple[int, int], angle: float) -> tuple[np.ndarray, np.n
 
 
 def debris(rng: Rng, image: Image.Image, unit: float) -> None:
-    """Specks, seeds and fibres around the moth."""
+    """Draws specks, seeds and fibres around the moth."""
     pen = ImageDraw.Draw(image, "RGBA")
     for _ in range(rng.integers(0, 16)):
         x, y = rng.uniform(0, image.width), rng.uniform(0, image.height)
@@ -102,35 +102,40 @@ def debris(rng: Rng, image: Image.Image, unit: float) -> None:
         colour = (shade, int(shade * 0.88), int(shade * 0.7), int(rng.integers(120, 255)))
         pen.ellipse((x - radius, y - radius * 0.7, x + radius, y + radius * 0.7), fill=colour)
     for _ in range(rng.integers(0, 4)):
-        pen.line(curve(rng, image.size, unit * rng.uniform(12, 60)), width=max(1, round(unit)),
-                 fill=(int(rng.integers(40, 230)),) * 3 + (150,), joint="curve")
+        pen.line(
+            curve(rng, image.size, unit * rng.uniform(12, 60)),
+            width=max(1, round(unit)),
+            fill=(int(rng.integers(40, 230)),) * 3 + (150,),
+            joint="curve",
+        )
 
 
 def occlusion(rng: Rng, image: Image.Image, unit: float) -> Image.Image:
-    """A blade of grass or a twig, out of focus, passing in front."""
+    """Draws a blade of grass or a twig in front of the moth, out of focus."""
     layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
     colour = [(116, 140, 62), (150, 132, 84), (96, 76, 54)][rng.integers(3)]
     path = curve(rng, image.size, unit * rng.uniform(200, 420), rng.uniform(0.1, 0.32))
     ImageDraw.Draw(layer).line(path, width=max(2, round(unit * rng.uniform(3, 10))), fill=(*colour, 255), joint="curve")
-    # The colour must reach beyond the blurred edge, or the blade gets a black rim.
+    # The colour must extend beyond the blurred edge. Otherwise the blade gets a black rim.
     alpha = layer.getchannel("A").filter(ImageFilter.GaussianBlur(unit * rng.uniform(0.4, 1.6)))
     image.paste(Image.new("RGB", image.size, colour), (0, 0), alpha)
     return image
 
 
 def curve(rng: Rng, size: tuple[int, int], length: float, off_centre: float = 0.5) -> list[tuple[float, float]]:
-    """Points of a gently bent line whose middle lies `off_centre` away from the picture's."""
+    """Points of a slightly bent line. `off_centre` is the distance of its middle from the image's centre."""
     away = rng.uniform(0, 2 * math.pi)
     x = size[0] * (0.5 + off_centre * math.cos(away))
     y = size[1] * (0.5 + off_centre * math.sin(away))
     heading, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-0.5, 0.5)
     steps = np.linspace(-0.5, 0.5, 12)
-    return [(x + length * t * math.cos(heading + bend * t), y + length * t * math.sin(heading + bend * t))
-            for t in steps]
+    return [
+        (x + length * t * math.cos(heading + bend * t), y + length * t * math.sin(heading + bend * t)) for t in steps
+    ]
 
 
 def camera(rng: Rng, image: Image.Image, unit: float) -> Image.Image:
-    """Light falling from one side or a lamp, then lens blur, exposure and sensor noise."""
+    """Applies lens blur, light from one side or a lamp, exposure, contrast and sensor noise."""
     if rng.random() < 0.6:
         image = image.filter(ImageFilter.GaussianBlur(unit * rng.uniform(0.2, 1.1)))
     pixels = np.asarray(image, np.float32)
@@ -144,6 +149,6 @@ def camera(rng: Rng, image: Image.Image, unit: float) -> Image.Image:
     exposure = rng.uniform(0.7, 1.22) * np.asarray([1 + warmth, 1, 1 - warmth], np.float32)
     pixels = pixels * np.clip(light, 0.3, 1.5)[..., None] * exposure
     pixels = 128 + (pixels - 128) * rng.uniform(0.85, 1.15)
-    # Grain is drawn at the moth's scale: a pixel of a large picture gathers less light, but they are many.
+    # Noise falls with the square root of the scale, so that images of any size have the same noise when resized.
     grain = rng.standard_normal(pixels.shape[:2], np.float32) * rng.uniform(0.5, 7) / max(1, math.sqrt(unit))
     return Image.fromarray(np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8))

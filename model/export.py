@@ -1,6 +1,6 @@
-"""Turns a TensorFlow SavedModel into model.onnx and model.json for the Rust classifier.
+"""Converts a TensorFlow SavedModel to model.onnx and model.json for the Rust classifier.
 
-Nothing is written unless the ONNX model gives what TensorFlow gives on every probe.
+Writes nothing unless the ONNX model and TensorFlow agree on every probe.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from preprocess import SCHEMES, to_tensor
 from saved_model import Classifier, ModelError, first_line, open_classifier, quiet
 
 OPSET = 17
-TOLERANCE = 1e-4  # largest allowed difference of a probability
-HOSTING_LIMIT = 100_000_000  # bytes a file may have in a repository on GitHub
-PROBES = 8  # of each kind
-SELF_TEST = Path(__file__).resolve().parent.parent / "test_images" / "good" / "aaw.jpg"  # in the binary, too
-LIKELIEST = 5  # classes that the manifest records of it
+TOLERANCE = 1e-4  # largest difference of a probability that is accepted
+HOSTING_LIMIT = 100_000_000  # bytes; GitHub refuses larger files
+PROBES = 8  # number of probes of each kind
+# The photo that is built into the binary for `classify --self-test`.
+SELF_TEST = Path(__file__).resolve().parent.parent / "test_images" / "good" / "aaw.jpg"
+LIKELIEST = 5  # classes whose probabilities the manifest records for the self-test
 
 Manifest = dict
 
@@ -43,14 +44,14 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Export a TensorFlow SavedModel to model.onnx and model.json.")
     parser.add_argument("saved_model", type=Path, help="SavedModel: a folder, .tar or .tar.gz")
-    parser.add_argument("--labels", help="class labels in the order of the output, separated by commas")
-    parser.add_argument("--preprocess", choices=SCHEMES, help="how pixels become values (default raw: RGB 0–255)")
+    parser.add_argument("--labels", help="class labels, separated by commas, in the order of the output")
+    parser.add_argument("--preprocess", choices=SCHEMES, help="preprocessing of the pixels (default raw: RGB 0–255)")
     parser.add_argument("--color", choices=("RGB", "BGR"), help="channel order")
-    parser.add_argument("--scale", type=float, help="factor on pixels 0–255, before the mean is taken off")
-    parser.add_argument("--mean", type=numbers, metavar="A,B,C", help="per channel, in the channel order")
-    parser.add_argument("--std", type=numbers, metavar="A,B,C", help="divisor per channel, in the channel order")
-    parser.add_argument("--signature", help="which of several signatures to export")
-    parser.add_argument("--size", type=int, help="side in pixels for a model that takes any size (default 224)")
+    parser.add_argument("--scale", type=float, help="factor for pixels 0–255, before the mean is subtracted")
+    parser.add_argument("--mean", type=numbers, metavar="A,B,C", help="mean of each channel, in the channel order")
+    parser.add_argument("--std", type=numbers, metavar="A,B,C", help="divisor of each channel, in the channel order")
+    parser.add_argument("--signature", help="signature to export, if the model has several")
+    parser.add_argument("--size", type=int, help="side in pixels, for a model that accepts any size (default 224)")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write to")
     arguments = parser.parse_args()
     if arguments.size is not None and arguments.size < 1:
@@ -75,7 +76,7 @@ def export(arguments: argparse.Namespace) -> None:
         try:
             scores = classifier(tensors)
         except Exception as error:
-            raise ModelError(f"{arguments.saved_model}: fails in TensorFlow: {first_line(error)}") from error
+            raise ModelError(f"{arguments.saved_model}: TensorFlow cannot run it: {first_line(error)}") from error
         labels = class_labels(arguments.labels, classifier, scores)
         kind = output_kind(scores)
         answer = self_test(classifier, rule, kind, labels)
@@ -86,13 +87,20 @@ def export(arguments: argparse.Namespace) -> None:
         "file": "model.onnx",
         "sha256": hashlib.sha256(content).hexdigest(),
         "labels": labels,
-        "input": {"name": onnx_model.graph.input[0].name, "layout": classifier.layout,
-                  "width": classifier.width, "height": classifier.height},
+        "input": {
+            "name": onnx_model.graph.input[0].name,
+            "layout": classifier.layout,
+            "width": classifier.width,
+            "height": classifier.height,
+        },
         "output": {"name": onnx_model.graph.output[0].name, "kind": kind},
         "preprocess": {"resize": "bicubic", **rule},
         "self_test": answer,
-        "source": {"saved_model": arguments.saved_model.resolve().name, "signature": classifier.signature,
-                   "description": describe(classifier.extra)},
+        "source": {
+            "saved_model": arguments.saved_model.resolve().name,
+            "signature": classifier.signature,
+            "description": describe(classifier.extra),
+        },
         "tools": tools(),
     }
     write(arguments.out, content, manifest)
@@ -106,20 +114,22 @@ def preprocessing(arguments: argparse.Namespace, extra: dict) -> Manifest:
     given = {key: getattr(arguments, key) for key in ("color", "scale", "mean", "std")}
     rule = SCHEMES[scheme] | {key: value for key, value in given.items() if value is not None}
     if not math.isfinite(rule["scale"]) or rule["scale"] == 0:
-        raise ModelError("--scale must be a number other than 0")
+        raise ModelError("--scale must be a finite number other than 0")
     if 0 in rule["std"]:
-        raise ModelError("--std must not hold a 0: it divides")
+        raise ModelError("--std must not contain 0, because it is a divisor")
     return rule
 
 
 def class_labels(given: str | None, classifier: Classifier, scores: np.ndarray) -> list[str]:
     if scores.ndim != 2 or scores.shape[1] < 2:
         shape = "×".join(map(str, scores.shape[1:])) or "scalar"
-        raise ModelError(f"output {classifier.output_name} has shape {shape} an image, "
-                         "expected a score for each of at least two classes")
+        raise ModelError(
+            f"output {classifier.output_name} has shape {shape} for each image, "
+            "expected a score for each of at least two classes"
+        )
     labels = [label.strip() for label in given.split(",")] if given else classifier.extra.get("labels")
     if not labels:
-        raise ModelError("no labels: name the classes in the order of the output with --labels A,B,C")
+        raise ModelError("no labels: name the classes with --labels A,B,C, in the order of the output")
     if "" in labels or len(set(labels)) < len(labels):
         raise ModelError(f"labels must be distinct and not empty: {','.join(labels)}")
     if len(labels) != scores.shape[1]:
@@ -128,7 +138,7 @@ def class_labels(given: str | None, classifier: Classifier, scores: np.ndarray) 
 
 
 def probes(classifier: Classifier, rule: Manifest) -> np.ndarray:
-    """Noise, smooth gradients and drawn moths, through the same preprocessing as a photo."""
+    """Inputs to compare ONNX and TensorFlow on: noise, smooth gradients and drawn moths, preprocessed as photos are."""
     import draw_moths
 
     rng = np.random.default_rng(17)
@@ -144,7 +154,7 @@ def probes(classifier: Classifier, rule: Manifest) -> np.ndarray:
 
 
 def self_test(classifier: Classifier, rule: Manifest, kind: str, labels: list[str]) -> dict[str, float]:
-    """What TensorFlow says of the picture that `classify --self-test` shows the model."""
+    """TensorFlow's answer for the photo of `classify --self-test`."""
     with Image.open(SELF_TEST) as photo:
         resized = photo.convert("RGB").resize((classifier.width, classifier.height), Image.Resampling.BICUBIC)
     scores = probabilities(classifier(to_tensor(np.asarray(resized)[None], rule, classifier.layout)), kind)[0]
@@ -154,11 +164,11 @@ def self_test(classifier: Classifier, rule: Manifest, kind: str, labels: list[st
 
 def output_kind(scores: np.ndarray) -> str:
     if not np.isfinite(scores).all():
-        raise ModelError("output is not finite: check the preprocessing and the weights")
+        raise ModelError("the output is not finite: check the preprocessing and the weights")
     if scores.min() < -1e-6 or scores.max() > 1 + 1e-6:
         return "logits"
     if np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
-        raise ModelError("outputs lie in 0–1 but do not sum to 1: independent sigmoids are not class probabilities")
+        raise ModelError("the outputs are in 0–1 but do not sum to 1: independent sigmoids are not class probabilities")
     return "probabilities"
 
 
@@ -194,8 +204,8 @@ def convert(classifier: Classifier, kind: str, shown: Path):
 
 
 def keep_constants(model, function) -> None:
-    """Gives the model the constants that its function refers to, such as those of Keras's Normalization; the
-    converter makes inputs of them."""
+    """Turns captured constants, such as those of Keras's Normalization, into initializers. The converter makes them
+    inputs of the model."""
     import onnx
     import tensorflow as tf
 
@@ -225,13 +235,16 @@ def compare(content: bytes, tensors: np.ndarray, expected: np.ndarray, kind: str
     name = session.get_inputs()[0].name
     found = probabilities(np.concatenate([session.run(None, {name: image[None]})[0] for image in tensors]), kind)
     if found.shape != expected.shape:
-        raise ModelError(f"refusing to write: ONNX gives shape {found.shape}, TensorFlow {expected.shape}")
+        raise ModelError(
+            f"refusing to write: the output of ONNX has shape {found.shape}, TensorFlow's {expected.shape}"
+        )
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
-        raise ModelError(f"refusing to write: ONNX and TensorFlow differ by {difference:.1e}, "
-                         f"more than {TOLERANCE:.0e}")
+        raise ModelError(
+            f"refusing to write: ONNX and TensorFlow differ by {difference:.1e}, more than {TOLERANCE:.0e}"
+        )
     if (found.argmax(axis=1) != expected.argmax(axis=1)).any():
-        raise ModelError("refusing to write: ONNX and TensorFlow name different classes")
+        raise ModelError("refusing to write: ONNX and TensorFlow predict different classes")
     return difference
 
 
@@ -239,9 +252,11 @@ def describe(extra: dict) -> str:
     if not extra:
         return ""
     start = "from scratch" if extra["weights"] == "none" else f"from {extra['weights']} weights"
-    return (f"Keras ResNet-50 trained {start} on {extra['trained_on']} pictures "
-            f"({extra['source']}, seed {extra['seed']}), "
-            f"accuracy {extra['accuracy']:.1%} on {extra['held_out']} held out")
+    return (
+        f"Keras ResNet-50 trained {start} on {extra['trained_on']} images "
+        f"({extra['source']}, seed {extra['seed']}), "
+        f"accuracy {extra['accuracy']:.1%} on {extra['held_out']} held out"
+    )
 
 
 def tools() -> dict[str, str]:
@@ -260,7 +275,7 @@ def write(folder: Path, content: bytes, manifest: Manifest) -> None:
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # The manifest goes last: until then its old hash tells that the pair does not match.
+        # The manifest is written last. Until then its old hash does not match, and the binary refuses the new model.
         replace(folder / manifest["file"], content)
         replace(folder / "model.json", text.encode())
     except OSError as error:
@@ -272,8 +287,8 @@ def replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp gives 0600
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)  # mkstemp sets 0600, and the function runs as another user
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -288,20 +303,20 @@ def report(out: Path, manifest: Manifest, size: int, checked: int, difference: f
         "input": f"{image['name']}  {image['layout']}  {image['width']}×{image['height']}",
         "preprocess": f"{rule['color']}  (pixel × {rule['scale']:.6g} − {rule['mean']}) / {rule['std']}",
         "output": f"{manifest['output']['name']}  {manifest['output']['kind']}",
-        "checked": f"{checked} inputs against TensorFlow, same class in all",
-        "difference": f"{difference:.1e} at most, {TOLERANCE:.0e} allowed",
+        "checked": f"{checked} inputs against TensorFlow, same class for all",
+        "difference": f"at most {difference:.1e}, {TOLERANCE:.0e} allowed",
     }
     for name, value in rows.items():
         print(f"{name:12}{value}")
     if size > HOSTING_LIMIT:
-        print(f"{'note':12}over 100 MB: GitHub refuses such a file, keep it in Git LFS or outside the repository")
+        print(f"{'note':12}over 100 MB: GitHub refuses such a file. Keep it in Git LFS or outside the repository")
     root = Path(__file__).resolve().parent.parent
     is_shipped = out.resolve() == root / "model"
     setting = "" if is_shipped else f"MODEL_DIR={shlex.quote(str(out.resolve()))} "
     print("\nnext:")
     for command in ("classify PHOTO", "compile", "classify --self-test"):
         print(f"  {setting}cargo run --release --locked -- {command}")
-    # It writes what the tests hold the shipped model to.
+    # golden.py records the answers that the tests expect of the shipped model.
     if is_shipped:
         golden = shlex.quote(os.path.relpath(root / "tests" / "golden.py"))
         print(f"  python {golden} SAVED_MODEL && cargo test --locked")

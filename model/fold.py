@@ -1,8 +1,7 @@
-"""Folds what batch normalization leaves behind a convolution into its weights.
+"""Folds the scale and shift of batch normalization into the weights of the convolution before it.
 
-tf2onnx leaves a multiplication and an addition per channel after each convolution that
-has a bias of its own, as Keras's ResNet-50 has; folded, the network does half the passes
-over memory and gives the same values up to rounding.
+After a convolution with a bias, as in Keras's ResNet-50, tf2onnx leaves a multiplication and an addition per channel.
+Folding them halves the passes over memory. The network's output stays the same up to rounding.
 """
 
 import numpy as np
@@ -10,7 +9,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 
 def fold_convolutions(model: ModelProto) -> int:
-    """Changes `model` in place; returns how many nodes went away."""
+    """Changes `model` in place, and returns the number of removed nodes."""
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kept_outputs = {value.name for value in graph.output}
@@ -19,7 +18,7 @@ def fold_convolutions(model: ModelProto) -> int:
         for name in node.input:
             consumers.setdefault(name, []).append(node)
 
-    folded: set[str] = set()  # by output name, which is unique in a graph
+    folded: set[str] = set()  # output names, which are unique in a graph
     for conv in [node for node in graph.node if node.op_type == "Conv"]:
         if any(name not in constants for name in conv.input[1:]):
             continue
@@ -43,12 +42,12 @@ def fold_convolutions(model: ModelProto) -> int:
             conv.output[0] = node.output[0]
         if changed:
             names = [f"{conv.output[0]}/{part}" for part in ("weights", "bias")]
-            for name, values in zip(names, (weights, bias)):
+            for name, values in zip(names, (weights, bias), strict=True):
                 graph.initializer.append(numpy_helper.from_array(values.astype(original.dtype), name))
             del conv.input[1:]
             conv.input.extend(names)
 
-    # A folded node's output is now its convolution's; only the node itself goes.
+    # The convolution now has the output name of the folded node. Remove the node.
     replace_all(graph.node, [node for node in graph.node if node.op_type == "Conv" or node.output[0] not in folded])
     used = {name for node in graph.node for name in node.input}
     replace_all(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
@@ -56,14 +55,14 @@ def fold_convolutions(model: ModelProto) -> int:
 
 
 def per_channel(node: NodeProto, data: str, constants: dict, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """`node` as scale and shift per channel of its input `data`, where it is that."""
+    """Scale and shift that `node` applies to each channel of its input `data`, or None if it does anything else."""
     ones, zeros = np.ones(channels), np.zeros(channels)
     if node.op_type in ("Mul", "Add"):
         others = [name for name in node.input if name != data]
         if len(others) != 1 or others[0] not in constants:
             return None
         values = numpy_helper.to_array(constants[others[0]]).astype(np.float64)
-        # Channels come second in ONNX's layout: only (C,1,1), (1,C,1,1) and scalars act per channel.
+        # In ONNX's layout the channel is the second dimension. Only (C,1,1), (1,C,1,1) and scalars act per channel.
         if values.size != 1 and (values.ndim not in (3, 4) or values.shape[-3] != channels or values.size != channels):
             return None
         values = np.broadcast_to(values.reshape(-1), channels)

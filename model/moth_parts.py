@@ -1,4 +1,4 @@
-"""Paints a moth's wings and body, each flat in coordinates of its own, for draw_moths.py to pose."""
+"""Paints a moth's wings and body, each flat and in its own coordinates. draw_moths.py places them."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -7,10 +7,32 @@ from draw_scene import Rng, mix, noise, tint
 
 # Outlines in wing coordinates: u runs along the costa (leading edge, length 1) from the
 # shoulder to the tip, v from the costa towards the trailing edge.
-FOREWING = [(-0.02, 0.0), (0.12, -0.035), (0.5, -0.05), (0.85, -0.035), (1.01, 0.02), (1.0, 0.12),
-            (0.95, 0.24), (0.87, 0.34), (0.75, 0.385), (0.42, 0.29), (0.1, 0.15), (-0.02, 0.08)]
-HINDWING = [(-0.02, 0.0), (0.3, -0.05), (0.62, -0.02), (0.76, 0.1), (0.74, 0.26), (0.6, 0.42),
-            (0.4, 0.52), (0.22, 0.5), (0.06, 0.3), (-0.02, 0.12)]
+FOREWING = [
+    (-0.02, 0.0),
+    (0.12, -0.035),
+    (0.5, -0.05),
+    (0.85, -0.035),
+    (1.01, 0.02),
+    (1.0, 0.12),
+    (0.95, 0.24),
+    (0.87, 0.34),
+    (0.75, 0.385),
+    (0.42, 0.29),
+    (0.1, 0.15),
+    (-0.02, 0.08),
+]
+HINDWING = [
+    (-0.02, 0.0),
+    (0.3, -0.05),
+    (0.62, -0.02),
+    (0.76, 0.1),
+    (0.74, 0.26),
+    (0.6, 0.42),
+    (0.4, 0.52),
+    (0.22, 0.5),
+    (0.06, 0.3),
+    (-0.02, 0.12),
+]
 WING_BOX = (-0.06, -0.1, 1.06, 0.58)
 BODY_BOX = (-0.24, -0.34, 0.24, 0.92)
 
@@ -23,7 +45,7 @@ def grid(box: tuple[float, ...], density: float) -> tuple[np.ndarray, np.ndarray
 
 
 def outline(points: list[tuple[float, float]], box: tuple[float, ...], shape: tuple[int, int]) -> Image.Image:
-    """Filled smooth outline as an anti-aliased mask."""
+    """Anti-aliased mask of the area within a smooth outline."""
     corners = np.array(points)
     for _ in range(3):  # Chaikin's corner cutting
         following = np.roll(corners, -1, axis=0)
@@ -41,7 +63,7 @@ def stroke(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def vein_rays(u: np.ndarray, v: np.ndarray, count: int, width: float) -> np.ndarray:
-    """Veins fanning out from the shoulder to the outer margin."""
+    """Veins that fan out from the shoulder to the outer margin."""
     slopes = v / np.maximum(u + 0.12, 0.05)
     spacing = 0.42 / count
     nearest = (slopes / spacing - np.round(slopes / spacing)) * spacing
@@ -53,10 +75,16 @@ GROUND = {"AAW": (124, 108, 92), "ECLW": (102, 70, 44), "FAW": (112, 98, 84)}
 
 
 def palette(label: str, rng: Rng) -> dict[str, float | tuple[float, ...]]:
-    """What both wings of one moth share."""
+    """Colours and measures that both forewings of a moth share."""
     ground = np.array(GROUND[label]) * rng.uniform(0.82, 1.2) + rng.normal(0, 2.5, 3)
-    return {"ground": tuple(ground), "antemedial": rng.uniform(0.26, 0.34), "postmedial": rng.uniform(0.64, 0.72),
-            "width": rng.uniform(0.85, 1.3), "waves": rng.uniform(38, 60), "mark": rng.uniform(0.85, 1.15)}
+    return {
+        "ground": tuple(ground),
+        "antemedial": rng.uniform(0.26, 0.34),
+        "postmedial": rng.uniform(0.64, 0.72),
+        "width": rng.uniform(0.85, 1.3),
+        "waves": rng.uniform(38, 60),
+        "mark": rng.uniform(0.85, 1.15),
+    }
 
 
 def paint_forewing(label: str, rng: Rng, density: float, style: dict) -> Image.Image:
@@ -71,7 +99,7 @@ def paint_forewing(label: str, rng: Rng, density: float, style: dict) -> Image.I
     wing = tint(style["ground"], 1 + rough * mottle + 0.08 * scales - 0.12 * np.cos(v * 14))
     paint = {"AAW": paint_aaw, "ECLW": paint_eclw, "FAW": paint_faw}[label]
     wing = paint(wing, u, v, wavy, mottle, style)
-    # Row of dark dots and a fringe along the outer margin, as in all noctuids.
+    # All noctuids have a row of dark dots and a fringe along the outer margin.
     dots = stroke(distal - 0.965, 0.012) * (0.5 + 0.5 * np.cos(v * 105))
     wing = mix(wing, (40, 32, 28), 0.7 * dots)
     wing = mix(wing, (150, 134, 116), 0.5 * stroke(distal - 1.0, 0.012 * width))
@@ -102,7 +130,7 @@ def paint_eclw(wing, u, v, wavy, mottle, style) -> np.ndarray:
     wing = mix(wing, cream, 0.9 * vein_rays(u, v, 6, 0.010 * style["width"]))
     for at in (style["antemedial"], style["antemedial"] + 0.05, style["postmedial"], style["postmedial"] + 0.05, 0.89):
         wing = mix(wing, cream, 0.92 * stroke(wavy - at, width))
-    # Oblique lines from the costa cross the veins: the lattice.
+    # Oblique lines from the costa cross the veins and form the lattice.
     for at in (0.40, 0.50):
         wing = mix(wing, cream, 0.9 * stroke((u - at) * 0.8 - v * 0.75 * style["mark"], width))
     return wing
@@ -135,12 +163,13 @@ def paint_hindwing(rng: Rng, density: float, tone: tuple[float, ...]) -> Image.I
     return cut_out(rng, wing, HINDWING, u, v, torn=0.2)
 
 
-def cut_out(rng: Rng, wing: np.ndarray, points: list[tuple[float, float]], u: np.ndarray, v: np.ndarray,
-            torn: float) -> Image.Image:
+def cut_out(
+    rng: Rng, wing: np.ndarray, points: list[tuple[float, float]], u: np.ndarray, v: np.ndarray, torn: float
+) -> Image.Image:
     points = [(x + rng.normal(0, 0.008), y + rng.normal(0, 0.008)) for x, y in points]
     alpha = np.asarray(outline(points, WING_BOX, u.shape), np.float32)
     if rng.random() < torn:
-        # Scales and shreds lost along the outer edge.
+        # Scales and shreds are missing along the outer edge.
         wear = noise(rng, u.shape, (14, 18), 2) + 6 * (u + 0.5 * v - 1.12)
         alpha = alpha * np.clip(1 - wear * 6, 0, 1)
     part = Image.fromarray(np.clip(wing, 0, 255).astype(np.uint8)).convert("RGBA")
@@ -161,7 +190,7 @@ def paint_body(rng: Rng, density: float, tone: tuple[float, ...]) -> Image.Image
     body = tint(tone, 0.5 + 0.6 * rounded + 0.14 * fur)
     segments = np.cos((y - 0.16) * 68) * (y > 0.16)
     body = mix(body, np.array(tone) * 0.5, 0.45 * np.clip(segments, 0, 1))
-    # Collar and the two tufts of the thorax.
+    # Collar, and the two tufts of the thorax.
     body = mix(body, np.array(tone) * 0.45, 0.6 * stroke(y + 0.165, 0.014))
     tufts = stroke(np.abs(x) - 0.055, 0.02) * (np.abs(y) < 0.12)
     body = mix(body, np.minimum(np.array(tone) * 1.35, 255), 0.45 * tufts)

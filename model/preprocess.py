@@ -1,11 +1,11 @@
-"""Pixels to tensor values: value = (pixel * scale - mean[c]) / std[c], c in the tensor's channel order."""
+"""Turns pixels into input values: (pixel * scale - mean[c]) / std[c], with c in the tensor's channel order."""
 
 import numpy as np
 
-# Keras's names for what networks were trained on; "raw" is the pixels as they are.
+# The preprocessing modes of keras.applications, and "raw" for unchanged pixels.
 SCHEMES = {
     "raw": {"color": "RGB", "scale": 1.0, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-    # ImageNet's mean blue, green and red, as in the Caffe models Keras's ResNet-50 descends from.
+    # ImageNet's mean blue, green and red, from the Caffe models that Keras's ResNet-50 comes from.
     "caffe": {"color": "BGR", "scale": 1.0, "mean": [103.939, 116.779, 123.68], "std": [1.0, 1.0, 1.0]},
     "unit": {"color": "RGB", "scale": 1 / 255, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
     "symmetric": {"color": "RGB", "scale": 1 / 127.5, "mean": [1.0, 1.0, 1.0], "std": [1.0, 1.0, 1.0]},
@@ -13,7 +13,7 @@ SCHEMES = {
 
 
 def to_tensor(pixels: np.ndarray, scheme: str | dict, layout: str = "NHWC") -> np.ndarray:
-    """RGB pixels (n, height, width, 3), 0–255, to the float32 batch a network takes."""
+    """Converts RGB pixels (n, height, width, 3), 0–255, to the float32 batch that a network expects."""
     rule = SCHEMES[scheme] if isinstance(scheme, str) else scheme
     channels = pixels[..., ::-1] if rule["color"] == "BGR" else pixels
     scale, mean, std = (np.asarray(rule[key], np.float32) for key in ("scale", "mean", "std"))

@@ -1,4 +1,4 @@
-"""Opens a TensorFlow SavedModel, as a folder or an archive, and finds its one image classifier."""
+"""Opens a TensorFlow SavedModel, a folder or an archive, and finds the image classifier in it."""
 
 import contextlib
 import json
@@ -16,12 +16,12 @@ DEFAULT_SIDE = 224
 
 
 class ModelError(Exception):
-    """What is wrong with a model, in words for the person who brought it."""
+    """A defect of a model, described for the person who exports it."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps TensorFlow's chatter off stderr; what was held back is shown if the block fails."""
+    """Hides stderr, which has TensorFlow's log, but prints it if the block raises another error than ModelError."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -43,7 +43,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A signature that takes one batch of images and gives one row of class scores each."""
+    """A signature with one input, a batch of images, and one output, a row of class scores for each image."""
 
     signature: str
     function: Callable
@@ -53,12 +53,12 @@ class Classifier:
     height: int
     width: int
     classes: int | None
-    extra: dict  # what train.py noted beside the weights; empty for other people's models
+    extra: dict  # train.py's notes beside the weights; empty for other models
 
     def __call__(self, tensor: np.ndarray) -> np.ndarray:
         import tensorflow as tf
 
-        # One image at a time: some models are saved with a batch of 1.
+        # One image at a time, because some models are saved with a batch of 1.
         rows = [self.function(**{self.input_name: tf.constant(image[None])})[self.output_name] for image in tensor]
         return np.concatenate([np.asarray(row) for row in rows])
 
@@ -90,9 +90,9 @@ def unpacked(path: Path) -> Iterator[Path]:
 def find_root(folder: Path, shown: Path) -> Path:
     roots = [p for p in (folder, *sorted(folder.iterdir())) if (p / "saved_model.pb").is_file()]
     if not roots:
-        raise ModelError(f"{shown}: not a SavedModel: no saved_model.pb in it or one folder down")
+        raise ModelError(f"{shown}: not a SavedModel: it has no saved_model.pb, and neither has a folder in it")
     if len(roots) > 1 and roots[0] != folder:
-        raise ModelError(f"{shown}: holds several SavedModels: {', '.join(p.name for p in roots)}")
+        raise ModelError(f"{shown}: contains several SavedModels, name one of them: {', '.join(p.name for p in roots)}")
     return roots[0]
 
 
@@ -103,7 +103,7 @@ def load(folder: Path, shown: Path, signature: str | None, side: int | None) -> 
         try:
             model = tf.saved_model.load(str(folder))
         except Exception as error:
-            raise ModelError(f"{shown}: not a SavedModel TensorFlow can load: {first_line(error)}") from error
+            raise ModelError(f"{shown}: not a SavedModel that TensorFlow can load: {first_line(error)}") from error
     name = choose_signature(sorted(model.signatures), signature, shown)
     function = model.signatures[name]
     where = f"{shown}: signature {name}"
@@ -115,23 +115,23 @@ def load(folder: Path, shown: Path, signature: str | None, side: int | None) -> 
     (input_name, image), (output_name, scores) = *inputs.items(), *outputs.items()
     layout, height, width = image_shape(image, f"{where}: input {input_name}", side)
     classes = class_count(scores, f"{where}: output {output_name}")
-    # The loaded object owns the weights and must outlive its signature.
+    # The loaded object owns the weights, so it must live as long as its signature.
     function.owner = model
     return Classifier(name, function, input_name, output_name, layout, height, width, classes, read_extra(folder))
 
 
 def choose_signature(names: list[str], wanted: str | None, shown: Path) -> str:
     if not names:
-        raise ModelError(f"{shown}: has no signatures: save it with a serving signature")
+        raise ModelError(f"{shown}: it has no signatures: save the model with a serving signature")
     if wanted:
         if wanted not in names:
             raise ModelError(f"{shown}: no signature {wanted}: it has {', '.join(names)}")
         return wanted
-    # Keras 3's model.export writes the same function under both of these names.
+    # Keras 3's model.export writes the same function under both names.
     if names == ["serve", "serving_default"]:
         return "serving_default"
     if len(names) > 1:
-        raise ModelError(f"{shown}: has several signatures, choose one with --signature: {', '.join(names)}")
+        raise ModelError(f"{shown}: it has several signatures, choose one with --signature: {', '.join(names)}")
     return names[0]
 
 
@@ -139,8 +139,10 @@ def image_shape(image, where: str, side: int | None) -> tuple[str, int, int]:
     if image.dtype.name != "float32":
         raise ModelError(f"{where}: has type {image.dtype.name}, expected float32")
     if image.shape.rank != 4:
-        raise ModelError(f"{where}: has shape {shape_text(image.shape)}, expected four dimensions, "
-                         "batch × height × width × 3 or batch × 3 × height × width")
+        raise ModelError(
+            f"{where}: has shape {shape_text(image.shape)}, expected four dimensions, "
+            "batch × height × width × 3 or batch × 3 × height × width"
+        )
     batch, *rest = image.shape.as_list()
     if batch not in (None, 1):
         raise ModelError(f"{where}: has a fixed batch of {batch}, expected 1 or any")
@@ -170,7 +172,7 @@ def read_extra(folder: Path) -> dict:
     try:
         return json.loads(note.read_text()) if note.is_file() else {}
     except ValueError as error:
-        raise ModelError(f"{note}: not JSON: {error}") from error
+        raise ModelError(f"{note}: not valid JSON: {error}") from error
 
 
 def shape_text(shape) -> str:

@@ -1,8 +1,8 @@
 """Trains Keras's ResNet-50 with a softmax head and saves it as a TensorFlow SavedModel.
 
-Pictures come from `--images DIR` (one folder per class) or, without it, from draw_moths.py.
-The network is fully convolutional up to its pooling, so it learns most on small pictures,
-which cost a quarter of the time, and finishes at 224 pixels, where it will serve.
+The images come from `--images DIR` (one folder per class), or from draw_moths.py without it. The network is fully
+convolutional up to its pooling. Training therefore starts with small images, which take a quarter of the time, and
+finishes at 224 pixels, the size that the function uses.
 """
 
 import argparse
@@ -26,32 +26,45 @@ CACHE_SIDE = 280
 BATCH = 16
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
-Pictures = tuple[np.ndarray, np.ndarray]  # uint8 (n, side, side, 3), class index (n)
+Images = tuple[np.ndarray, np.ndarray]  # uint8 (n, side, side, 3), class index (n)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train ResNet-50 into a TensorFlow SavedModel.")
     parser.add_argument("saved_model", type=Path, help="folder to write the SavedModel to")
-    parser.add_argument("--images", type=Path, help="folder with one folder of pictures per class (default: drawings)")
-    parser.add_argument("--weights", choices=("none", "imagenet"), default="none", help="what to start from")
-    parser.add_argument("--resume", type=Path, metavar="SAVED_MODEL", help="go on from one that this script saved")
+    parser.add_argument("--images", type=Path, help="folder with one folder of images per class (default: drawings)")
+    parser.add_argument("--weights", choices=("none", "imagenet"), default="none", help="initial weights")
+    parser.add_argument("--resume", type=Path, metavar="SAVED_MODEL", help="start from a SavedModel of this script")
     parser.add_argument("--preprocess", choices=SCHEMES, help="default: raw, or caffe with --weights imagenet")
-    parser.add_argument("--drawings", type=int, default=3000, help="drawings to train on")
-    parser.add_argument("--held-out", type=int, default=900,
-                        help="drawings to test on (with --images a fifth of the pictures)")
-    parser.add_argument("--stages", type=parse_stages, default="96x4,128x1,224x0.5", metavar="SIDExEPOCHS,…",
-                        help="training stages (default %(default)s)")
-    parser.add_argument("--learning-rate", type=float, help="peak (default 1e-3, or 1e-4 with --weights imagenet)")
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument(
+        "--drawings", type=int, default=3000, help="number of drawings to train on (default %(default)s)"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=900,
+        help="number of drawings to test on (default %(default)s); with --images it is a fifth of the images",
+    )
+    parser.add_argument(
+        "--stages",
+        type=parse_stages,
+        default="96x4,128x1,224x0.5",
+        metavar="SIDExEPOCHS,…",
+        help="training stages (default %(default)s)",
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, help="peak learning rate (default 1e-3, or 1e-4 with --weights imagenet)"
+    )
+    parser.add_argument("--seed", type=int, default=2026, help="seed of drawings and training (default %(default)s)")
     arguments = parser.parse_args()
     fine_tuned = arguments.weights == "imagenet"
     scheme = arguments.preprocess or ("caffe" if fine_tuned else "raw")
     peak = arguments.learning_rate or (1e-4 if fine_tuned else 1e-3)
 
-    try:  # now, not after an hour of training
+    try:  # before an hour of training
         arguments.saved_model.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        sys.exit(f"{arguments.saved_model}: cannot be written: {error}")
+        sys.exit(f"{arguments.saved_model}: cannot write the SavedModel: {error}")
 
     import keras
 
@@ -62,13 +75,13 @@ def main() -> None:
         labels = list(draw_moths.LABELS)
         train = draw_split("train", arguments.drawings, arguments.seed)
         test = draw_split("test", arguments.held_out, arguments.seed)
-    print(f"{len(train[0])} pictures to train on, {len(test[0])} held out, classes {', '.join(labels)}", flush=True)
+    print(f"{len(train[0])} images to train on, {len(test[0])} held out, classes {', '.join(labels)}", flush=True)
 
     started = time.time()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     begin = load_weights(arguments.resume, len(labels)) if arguments.resume else None
     weights = fit(train, arguments.stages, scheme, len(labels), arguments.weights, begin, peak, arguments.seed)
-    # Served in float32: rebuild the network in that precision and hand it the weights.
+    # The model is served in float32, so copy the weights into a network of that precision.
     keras.mixed_precision.set_global_policy("float32")
     model = build(SIDE, len(labels), "none")
     model.set_weights(weights)
@@ -76,9 +89,14 @@ def main() -> None:
     minutes = (time.time() - started) / 60
 
     report = evaluate(model, test, labels, scheme) | {
-        "labels": labels, "preprocess": scheme, "seed": arguments.seed, "trained_on": len(train[0]),
-        "source": str(arguments.images or "drawings"), "weights": arguments.resume.name if arguments.resume else arguments.weights,
-        "stages": [f"{side}x{epochs:g}" for side, epochs in arguments.stages], "minutes": round(minutes, 1),
+        "labels": labels,
+        "preprocess": scheme,
+        "seed": arguments.seed,
+        "trained_on": len(train[0]),
+        "source": str(arguments.images or "drawings"),
+        "weights": arguments.resume.name if arguments.resume else arguments.weights,
+        "stages": [f"{side}x{epochs:g}" for side, epochs in arguments.stages],
+        "minutes": round(minutes, 1),
     }
     print_confusion(report)
     save(model, arguments.saved_model, report)
@@ -99,27 +117,27 @@ def draw_one(task: tuple[int, str, int]) -> tuple[np.ndarray, int]:
     return np.asarray(image), draw_moths.LABELS.index(label)
 
 
-def draw_split(split: str, count: int, seed: int) -> Pictures:
+def draw_split(split: str, count: int, seed: int) -> Images:
     with ProcessPoolExecutor() as pool:
         pairs = list(pool.map(draw_one, [(seed, split, index) for index in range(count)], chunksize=20))
     return np.stack([image for image, _ in pairs]), np.array([index for _, index in pairs])
 
 
-def load_folders(root: Path, seed: int) -> tuple[list[str], Pictures, Pictures]:
+def load_folders(root: Path, seed: int) -> tuple[list[str], Images, Images]:
     labels = sorted(folder.name for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
     if len(labels) < 2:
-        sys.exit(f"{root}: need one folder of pictures for each of at least two classes")
+        sys.exit(f"{root}: expected one folder of images for each of at least two classes")
     images, classes = [], []
     for index, label in enumerate(labels):
         paths = sorted(p for p in (root / label).rglob("*") if p.suffix.lower() in SUFFIXES)
         if len(paths) < 2:
-            sys.exit(f"{root / label}: fewer than two pictures")
+            sys.exit(f"{root / label}: expected at least two images")
         for path in paths:
             try:
                 with Image.open(path) as image:
                     upright = ImageOps.exif_transpose(image).convert("RGB")
             except OSError as error:
-                sys.exit(f"{path}: not a readable picture: {error}")
+                sys.exit(f"{path}: cannot read the image: {error}")
             images.append(np.asarray(upright.resize((CACHE_SIDE, CACHE_SIDE), Image.Resampling.BICUBIC)))
             classes.append(index)
     images, classes = np.stack(images), np.array(classes)
@@ -135,35 +153,39 @@ def build(side: int, classes: int, weights: str):
     import keras
 
     try:
-        trunk = keras.applications.ResNet50(include_top=False, pooling="avg", input_shape=(side, side, 3),
-                                            weights=None if weights == "none" else weights)
+        trunk = keras.applications.ResNet50(
+            include_top=False,
+            pooling="avg",
+            input_shape=(side, side, 3),
+            weights=None if weights == "none" else weights,
+        )
     except Exception as error:
         sys.exit(f"cannot load {weights} weights: {error}")
     head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(trunk.output)
     model = keras.Model(trunk.input, head, name="resnet50")
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9  # a run of hundreds of steps is too short for Keras's 0.99
+            layer.momentum = 0.9  # Keras's 0.99 is too slow for a few hundred steps
             if weights == "none" and layer.name.endswith("_3_bn"):
-                # Residual blocks that begin as the identity learn faster (Goyal et al. 2017, section 5.1).
+                # Residual blocks that start as the identity learn faster (Goyal et al. 2017, section 5.1).
                 layer.gamma.assign(np.zeros(layer.gamma.shape))
     return model
 
 
 def augment(image: np.ndarray, side: int, rng: np.random.Generator) -> Image.Image:
-    """Any of the eight orientations, a crop of free aspect, exposure, sometimes no colour."""
+    """Random orientation (of eight), crop with a free aspect ratio, brightness and saturation, sometimes no colour."""
     image = np.rot90(image, rng.integers(4))
-    picture = Image.fromarray(image[:, ::-1] if rng.random() < 0.5 else image)
-    width, height = (picture.width * rng.uniform(0.82, 1, 2)).tolist()
-    left, top = rng.uniform(0, picture.width - width), rng.uniform(0, picture.height - height)
-    picture = picture.resize((side, side), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
-    picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.8, 1.2))
-    picture = ImageEnhance.Color(picture).enhance(0 if rng.random() < 0.12 else rng.uniform(0.7, 1.3))
-    return picture
+    crop = Image.fromarray(image[:, ::-1] if rng.random() < 0.5 else image)
+    width, height = (crop.width * rng.uniform(0.82, 1, 2)).tolist()
+    left, top = rng.uniform(0, crop.width - width), rng.uniform(0, crop.height - height)
+    crop = crop.resize((side, side), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+    crop = ImageEnhance.Brightness(crop).enhance(rng.uniform(0.8, 1.2))
+    crop = ImageEnhance.Color(crop).enhance(0 if rng.random() < 0.12 else rng.uniform(0.7, 1.3))
+    return crop
 
 
-def batches(train: Pictures, side: int, steps: int, scheme: str, rng: np.random.Generator):
-    """Batches made one ahead, while the network works on the last."""
+def batches(train: Images, side: int, steps: int, scheme: str, rng: np.random.Generator):
+    """Yields batches. A thread prepares the next batch while the network trains on the current one."""
     images, classes = train
     order = np.concatenate([rng.permutation(len(images)) for _ in range(steps * BATCH // len(images) + 1)])
 
@@ -184,32 +206,44 @@ def load_weights(folder: Path, classes: int) -> list[np.ndarray]:
     import tensorflow as tf
 
     try:
-        saved = tf.saved_model.load(str(folder))  # its variables live as long as it does
+        saved = tf.saved_model.load(str(folder))  # the variables live as long as this object
         variables = saved.signatures["serving_default"].variables
     except (OSError, KeyError) as error:
-        sys.exit(f"{folder}: not a SavedModel with serving_default: {error}")
+        sys.exit(f"{folder}: not a SavedModel with the signature serving_default: {error}")
     by_name = {variable.name.removesuffix(":0"): variable.numpy() for variable in variables}
     try:
         return [by_name[weight.path] for weight in build(SIDE, classes, "none").weights]
     except KeyError as error:
-        sys.exit(f"{folder}: not saved by this script: it has no weight {error}")
+        sys.exit(f"{folder}: not a SavedModel of this script: it has no weight {error}")
 
 
-def fit(train: Pictures, stages: list[tuple[int, float]], scheme: str, classes: int, start: str,
-        weights: list[np.ndarray] | None, peak: float, seed: int) -> list[np.ndarray]:
+def fit(
+    train: Images,
+    stages: list[tuple[int, float]],
+    scheme: str,
+    classes: int,
+    start: str,
+    weights: list[np.ndarray] | None,
+    peak: float,
+    seed: int,
+) -> list[np.ndarray]:
     import keras
 
     rng = np.random.default_rng(seed)
     counts = [max(1, round(len(train[0]) * epochs / BATCH)) for _, epochs in stages]
     total, done = sum(counts), 0
-    for (side, _), steps in zip(stages, counts):
+    for (side, _), steps in zip(stages, counts, strict=True):
         model = build(side, classes, start if weights is None else "none")
         if weights is not None:
             model.set_weights(weights)
         one_hot = np.eye(classes, dtype=np.float32)
-        # XLA's convolutions on a CPU are slower than oneDNN's.
-        model.compile(keras.optimizers.Adam(peak), keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
-                      metrics=["accuracy"], jit_compile=False)
+        # On a CPU, XLA's convolutions are slower than oneDNN's.
+        model.compile(
+            keras.optimizers.Adam(peak),
+            keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
         began, losses, accuracies = time.time(), [], []
         for step, (pixels, answers) in enumerate(batches(train, side, steps, scheme, rng), 1):
             progress = done / total
@@ -222,14 +256,17 @@ def fit(train: Pictures, stages: list[tuple[int, float]], scheme: str, classes: 
             done += 1
             if step % 20 == 0 or step == steps:
                 rate = step * BATCH / (time.time() - began)
-                print(f"{side} px  step {step:4}/{steps}  loss {np.mean(losses[-20:]):.3f}  "
-                      f"accuracy {np.mean(accuracies[-20:]):.3f}  {rate:.1f} pictures/s", flush=True)
+                print(
+                    f"{side} px  step {step:4}/{steps}  loss {np.mean(losses[-20:]):.3f}  "
+                    f"accuracy {np.mean(accuracies[-20:]):.3f}  {rate:.1f} images/s",
+                    flush=True,
+                )
         weights = model.get_weights()
     return weights
 
 
-def recompute_statistics(model, train: Pictures, scheme: str, seed: int, steps: int = 16) -> None:
-    """Averages batch-norm statistics anew with the final weights: the running ones lag behind them."""
+def recompute_statistics(model, train: Images, scheme: str, seed: int, steps: int = 16) -> None:
+    """Recomputes the batch-norm statistics with the final weights, because the running averages lag behind them."""
     import keras
 
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -239,12 +276,14 @@ def recompute_statistics(model, train: Pictures, scheme: str, seed: int, steps: 
         model(pixels, training=True)
 
 
-def evaluate(model, test: Pictures, labels: list[str], scheme: str) -> dict:
+def evaluate(model, test: Images, labels: list[str], scheme: str) -> dict:
     images, classes = test
     confusion = np.zeros((len(labels), len(labels)), int)
     for start in range(0, len(images), 32):
-        batch = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-                 for image in images[start : start + 32]]
+        batch = [
+            Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            for image in images[start : start + 32]
+        ]
         found = model.predict_on_batch(to_tensor(np.stack([np.asarray(i) for i in batch]), scheme)).argmax(1)
         np.add.at(confusion, (classes[start : start + 32], found), 1)
     accuracy = float(np.trace(confusion) / confusion.sum())
@@ -255,7 +294,7 @@ def print_confusion(report: dict) -> None:
     labels = report["labels"]
     print(f"held-out accuracy {report['accuracy']:.2%} on {report['held_out']}, {report['minutes']} minutes")
     print("actual \\ predicted" + "".join(f"{label:>10}" for label in labels))
-    for label, row in zip(labels, report["confusion"]):
+    for label, row in zip(labels, report["confusion"], strict=True):
         print(f"{label:18}" + "".join(f"{count:10}" for count in row), flush=True)
 
 
@@ -266,7 +305,7 @@ def save(model, folder: Path, report: dict) -> None:
     signature = tf.TensorSpec((None, side, side, 3), tf.float32, name="image")
     serve = tf.function(lambda image: {"probabilities": model(image, training=False)}, input_signature=[signature])
     tf.saved_model.save(model, str(folder), signatures={"serving_default": serve})
-    # export.py reads labels and preprocessing from here, so that they travel with the weights.
+    # export.py reads the labels and the preprocessing from here.
     extra = folder / "assets.extra"
     extra.mkdir(exist_ok=True)
     (extra / "manifest.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""Clients that people have: each copies the files of a folder into the bucket of a `local --serve`.
+"""S3 clients that people use. Each function copies the files of a folder into the bucket of a `local --serve`.
 
-None sends a failed request again, so that it is seen if the embedded S3 refuses one.
+No client retries a failed request, so that a test fails if the embedded S3 refuses a request.
 """
 
 import hashlib
@@ -16,12 +16,13 @@ import urllib3
 from awscrt import checksums
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+
 from photos import MIB, PART
 from serve import PATIENCE, Served
 
 BUCKET = "moths"
 NO_RETRIES = Config(retries={"total_max_attempts": 1})
-# What boto3 can send, and how it is computed.
+# The checksum algorithms of boto3, and how to compute each.
 CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
     "CRC32": lambda content: zlib.crc32(content).to_bytes(4),
     "CRC32C": lambda content: checksums.crc32c(content).to_bytes(4),
@@ -48,20 +49,35 @@ def with_rclone(served: Served, folder: Path, prefix: str) -> None:
 
 def with_s3cmd(served: Served, folder: Path, prefix: str) -> None:
     host = served.endpoints["S3"].removeprefix("http://")
-    options = ["--config", os.devnull, "--no-ssl", "--host", host, "--host-bucket", host, "--max-retries", "0",
-               "--multipart-chunk-size-mb", str(PART // MIB)]
+    options = [
+        "--config",
+        os.devnull,
+        "--no-ssl",
+        "--host",
+        host,
+        "--host-bucket",
+        host,
+        "--max-retries",
+        "0",
+        "--multipart-chunk-size-mb",
+        str(PART // MIB),
+    ]
     run(served, ["s3cmd", *options, "put", "--recursive", f"{folder}/", f"s3://{BUCKET}/{prefix}"])
 
 
 def with_aws_cli(served: Served, folder: Path, prefix: str) -> None:
     config = folder.with_name("aws-config")
     config.write_text(f"[default]\ns3 =\n  multipart_threshold = {PART}\n  multipart_chunksize = {PART}\n")
-    run(served, ["aws", "--endpoint-url", served.endpoints["S3"], "s3", "cp", "--recursive", folder,
-                 f"s3://{BUCKET}/{prefix}"], AWS_CONFIG_FILE=str(config), AWS_MAX_ATTEMPTS="1")
+    run(
+        served,
+        ["aws", "--endpoint-url", served.endpoints["S3"], "s3", "cp", "--recursive", folder, f"s3://{BUCKET}/{prefix}"],
+        AWS_CONFIG_FILE=str(config),
+        AWS_MAX_ATTEMPTS="1",
+    )
 
 
 def run(served: Served, command: list[str | Path], **variables: str) -> None:
-    # The AWS settings of whoever runs the test are for another S3.
+    # Drop the developer's own AWS settings, which are for another S3.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(command, env=inherited | served.variables | variables, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[0]}: {done.stderr or done.stdout}"
@@ -76,7 +92,7 @@ def with_boto3(served: Served, folder: Path, prefix: str) -> None:
 
 
 def algorithms(folder: Path) -> dict[str, str]:
-    """The checksum that boto3 sends of each key, in turns. In order of size, so that each is used on large files."""
+    """The checksum algorithm for each key. Keys take turns by size, so that each algorithm gets large files."""
     keys = sorted(keys_below(folder), key=lambda key: (folder / key).stat().st_size)
     return {key: list(CHECKSUMS)[index % len(CHECKSUMS)] for index, key in enumerate(keys)}
 
@@ -102,7 +118,7 @@ def s3(served: Served):
 
 
 def dynamodb(served: Served):
-    """The client that reads items as Python's values, as resources do."""
+    """A client that returns items as Python values, as boto3's resources do."""
     resource = session(served).resource("dynamodb", endpoint_url=served.endpoints["DynamoDB"], config=NO_RETRIES)
     return resource.meta.client
 

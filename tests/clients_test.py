@@ -1,8 +1,8 @@
-"""Clients that people have copy photos into one `local --serve`, and every photo gets one outcome.
+"""Tests that every photo gets one outcome when S3 clients copy photos into a `local --serve`.
 
-Each client copies as many photos as the variable PHOTOS says, below a prefix of its own. Some go up in parts, some
-are no photos. Afterwards the object versions are listed and both tables read. The model is of a few bytes: with
-ResNet-50, 200 photos take a client 40 s instead of 6.
+Each client copies photos below a prefix of its own. The environment variable PHOTOS sets their number. Some are
+multipart uploads, and some files are not photos. Afterwards the tests list the object versions and read both tables.
+The model has a few bytes, so that 200 photos take 6 s for a client. With ResNet-50 they would take 40 s.
 """
 
 import base64
@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 import clients
 import photos
-import pytest
 from clients import BUCKET, CHECKSUMS
 from photos import Photo
 from serve import PATIENCE, Outcomes, Served, Version, serve
@@ -31,24 +32,24 @@ COPY = {
     "boto3": clients.with_boto3,
     "minio": clients.with_minio,
 }
-# It is not on PyPI, so requirements.txt does not bring it.
+# requirements.txt cannot have it, because it is not on PyPI.
 NEEDS_RCLONE = pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
 
 
 @dataclass
 class Found:
-    """What bucket and tables say of the photos below a prefix."""
+    """What the bucket and the tables have for the photos below a prefix."""
 
-    # With their ETags.
+    # ETags by version.
     versions: dict[Version, str]
-    # The ledger's items for objects.
+    # The ledger's items of the objects.
     entries: list[dict]
-    # The items of the predictions.
+    # The items of the predictions table.
     records: list[dict]
 
 
 def check_outcomes(gallery: dict[str, Photo], found: Found) -> None:
-    """Each photo has one version, each version one ledger entry, and each that is counted one record."""
+    """Each photo has one version, each version one ledger entry, and each counted version one record."""
     etags = sorted((key, etag) for (key, _), etag in found.versions.items())
     assert etags == sorted((key, photo.etag()) for key, photo in gallery.items())
     assert sorted(map(version, found.entries)) == sorted(found.versions)
@@ -67,12 +68,12 @@ def outcome(entry: dict) -> tuple[str, str]:
 
 
 def place(item: dict) -> tuple:
-    """What a version's record and its ledger entry both say."""
+    """The values that a version's record and its ledger entry share."""
     return *version(item), item["PredictionDate"], item["ClassPredictionID"], item["ClassName"], item["Count_ClassName"]
 
 
 def check_ordinals(records: list[dict], counters: dict[str, int]) -> None:
-    """The ordinals of each class and day are 1 to N, and its counter says N."""
+    """The ordinals of each class and day are 1 to N, and the counter is N."""
     ordinals = defaultdict(list)
     for record in records:
         ordinals[f"count/{record['PredictionDate']}/{record['ClassName']}"].append(int(record["Count_ClassName"]))
@@ -83,7 +84,7 @@ def check_ordinals(records: list[dict], counters: dict[str, int]) -> None:
 
 
 class Reader:
-    """Reads bucket and tables with boto3."""
+    """Reads the bucket and the tables with boto3."""
 
     def __init__(self, served: Served):
         self.s3 = clients.s3(served)
@@ -100,7 +101,7 @@ class Reader:
         return [item for page in pages for item in page["Items"]]
 
     def counters(self) -> dict[str, int]:
-        """Ordinals that were given out, by LedgerKey."""
+        """The last issued ordinal by LedgerKey."""
         return {item["LedgerKey"]: int(item["Issued"]) for item in self.scan("ledger") if "Issued" in item}
 
     def find(self, prefix: str) -> Found:
@@ -129,13 +130,13 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def gallery(folder) -> dict[str, Photo]:
-    """The photos in `folder`, by their path in it."""
+    """The photos in `folder` by their path in it."""
     return photos.make(folder, PHOTOS)
 
 
 @pytest.fixture(scope="module")
 def copied(served, reader, folder, gallery) -> Callable[[str], str]:
-    """Has a client copy the photos, unless it did so before, and gives their prefix once each has an outcome."""
+    """A function that makes a client copy the photos once, waits for the outcomes, and returns the photos' prefix."""
     outcomes = Outcomes(served.process.stdout)
 
     @functools.cache
@@ -159,7 +160,7 @@ def test_every_photo_gets_one_outcome(client, copied, reader, gallery):
     check_ordinals(reader.scan("predictions"), reader.counters())
 
 
-def test_checksums_are_kept(copied, reader, folder, gallery):
+def test_the_checksums_are_stored(copied, reader, folder, gallery):
     prefix = copied("boto3")
     for key, algorithm in clients.algorithms(folder).items():
         head = reader.s3.head_object(Bucket=BUCKET, Key=prefix + key, ChecksumMode="ENABLED")
@@ -167,33 +168,39 @@ def test_checksums_are_kept(copied, reader, folder, gallery):
 
 
 def checksum(algorithm: str, parts: list[bytes]) -> str:
-    """As S3 gives it: that of the bytes, or for several parts that of their checksums, unless it is CRC64NVME."""
+    """The checksum that S3 returns: of the bytes, or of several parts' checksums. CRC64NVME is always of the bytes."""
     compute = CHECKSUMS[algorithm]
     if len(parts) == 1 or algorithm == "CRC64NVME":
         return base64.b64encode(compute(b"".join(parts))).decode()
     return f"{base64.b64encode(compute(b''.join(map(compute, parts)))).decode()}-{len(parts)}"
 
 
-@pytest.mark.parametrize("bucket, length", [pytest.param(BUCKET, 0, id="empty"), pytest.param("absent", 9, id="refused")])
-def test_what_is_answered_without_a_body_ends_its_connection(bucket, length, served, reader):
-    """botocore before 1.44 takes a final answer to `Expect: 100-continue` for the status of the connection's next
-    answer too. After an empty photo it waits for a minute and sends the next one twice, and both count; after a
-    refused one it says that the next was refused. S3 says 100 Continue even where nothing follows, and closes what
-    it refuses. https://github.com/boto/botocore/issues/3755
+@pytest.mark.parametrize(
+    ("bucket", "length"), [pytest.param(BUCKET, 0, id="empty"), pytest.param("absent", 9, id="refused")]
+)
+def test_an_answer_without_100_continue_closes_the_connection(bucket, length, served, reader):
+    """botocore before 1.44 uses a final answer to `Expect: 100-continue` also as the status of the connection's next
+    answer. After an empty photo it waits for a minute and sends the next photo twice, and both are counted. After a
+    refused photo it reports the next one as refused. S3 therefore sends 100 Continue even if no body follows, and
+    closes a connection on which it refused a request. https://github.com/boto/botocore/issues/3755
     """
     url = urlsplit(reader.s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "empty.jpg"}))
-    head = [f"PUT {url.path}?{url.query} HTTP/1.1", f"Host: {url.netloc}", "Expect: 100-continue",
-            f"Content-Length: {length}"]
+    head = [
+        f"PUT {url.path}?{url.query} HTTP/1.1",
+        f"Host: {url.netloc}",
+        "Expect: 100-continue",
+        f"Content-Length: {length}",
+    ]
     with socket.create_connection((url.hostname, url.port), timeout=PATIENCE) as connection:
         connection.sendall("\r\n".join([*head, "", ""]).encode())
         answer = connection.recv(4096).decode().lower()
     assert answer.startswith("http/1.1 100 ") or "\r\nconnection: close\r\n" in answer
 
 
-# What may go wrong with a photo. The tests plant it into what is found of photos with which nothing did.
+# Faults that the test puts into correct results, to see whether the checks find them.
 FAULTS = {
-    "a photo that never came": lambda found: found.versions.popitem(),
-    "a photo that came twice": lambda found: found.versions.update({(first(found)[0], "again"): "etag"}),
+    "a missing photo": lambda found: found.versions.popitem(),
+    "a second version": lambda found: found.versions.update({(first(found)[0], "again"): "etag"}),
     "other bytes": lambda found: found.versions.update({first(found): "etag"}),
     "no ledger entry": lambda found: found.entries.pop(),
     "two ledger entries": lambda found: found.entries.append(found.entries[0]),
@@ -214,7 +221,7 @@ def rejected(found: Found) -> dict:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_check_sees(fault, copied, reader, gallery):
+def test_the_check_finds(fault, copied, reader, gallery):
     prefix = copied("boto3")
     found = reader.find(prefix)
     FAULTS[fault](found)
@@ -222,8 +229,8 @@ def test_the_check_sees(fault, copied, reader, gallery):
         check_outcomes(below(prefix, gallery), found)
 
 
-@pytest.mark.parametrize("numbers, counter", [([1, 2, 4], 4), ([1, 2, 2], 3), ([0, 1, 2], 3), ([1, 2, 3], 4)])
-def test_the_check_sees_gaps_and_repeats(numbers, counter):
+@pytest.mark.parametrize(("numbers", "counter"), [([1, 2, 4], 4), ([1, 2, 2], 3), ([0, 1, 2], 3), ([1, 2, 3], 4)])
+def test_the_check_finds_gaps_and_repeats(numbers, counter):
     records = [{"PredictionDate": "2026-11-20", "ClassName": "FAW", "Count_ClassName": n} for n in numbers]
     with pytest.raises(AssertionError):
         check_ordinals(records, {"count/2026-11-20/FAW": counter})

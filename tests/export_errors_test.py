@@ -1,4 +1,4 @@
-"""What export.py refuses: every message is one line that names the trouble, every exit status 2."""
+"""Tests of the errors of export.py: each message is one line that names the defect, and the exit status is 2."""
 
 import os
 import subprocess
@@ -19,9 +19,10 @@ sys.path.insert(0, str(MODEL))
 import export
 
 
-def save_function(folder: Path, *shapes, classes=3, dtype=tf.float32, names=("serving_default",), outputs=1,
-                  squash=tf.nn.softmax) -> Path:
-    """A SavedModel of given input shapes that averages its pixels into scores."""
+def save_function(
+    folder: Path, *shapes, classes=3, dtype=tf.float32, names=("serving_default",), outputs=1, squash=tf.nn.softmax
+) -> Path:
+    """Saves a model with inputs of these `shapes`. Its scores depend on the mean of the pixels only."""
     module = tf.Module()
     specs = [tf.TensorSpec(shape, dtype, name=f"image_{index}") for index, shape in enumerate(shapes)]
 
@@ -31,22 +32,30 @@ def save_function(folder: Path, *shapes, classes=3, dtype=tf.float32, names=("se
         return {f"scores_{index}": squash(mean / 255 * tf.range(classes, dtype=tf.float32)) for index in range(outputs)}
 
     serve = tf.function(scores, input_signature=specs)
-    tf.saved_model.save(module, str(folder), signatures={name: serve for name in names})
+    tf.saved_model.save(module, str(folder), signatures=dict.fromkeys(names, serve))
     return folder
 
 
 ANY = (None, 224, 224, 3)
 REFUSED = {
-    "several signatures": (lambda f: save_function(f, ANY, names=("first", "second")), [],
-                           "has several signatures, choose one with --signature: first, second"),
-    "unknown signature": (lambda f: save_function(f, ANY), ["--signature", "other"],
-                          "no signature other: it has serving_default"),
-    "wrong rank": (lambda f: save_function(f, (None, 224, 224)), [],
-                   "has shape any×224×224, expected four dimensions"),
+    "several signatures": (
+        lambda f: save_function(f, ANY, names=("first", "second")),
+        [],
+        "has several signatures, choose one with --signature: first, second",
+    ),
+    "unknown signature": (
+        lambda f: save_function(f, ANY),
+        ["--signature", "other"],
+        "no signature other: it has serving_default",
+    ),
+    "wrong rank": (lambda f: save_function(f, (None, 224, 224)), [], "has shape any×224×224, expected four dimensions"),
     "one channel": (lambda f: save_function(f, (None, 224, 224, 1)), [], "expected three colour channels"),
     "fixed batch": (lambda f: save_function(f, (8, 224, 224, 3)), [], "has a fixed batch of 8"),
-    "wrong size": (lambda f: save_function(f, ANY), ["--size", "96"],
-                   "takes 224×224 pixels, which --size 96 cannot change"),
+    "wrong size": (
+        lambda f: save_function(f, ANY),
+        ["--size", "96"],
+        "takes 224×224 pixels, which --size 96 cannot change",
+    ),
     "wrong type": (lambda f: save_function(f, ANY, dtype=tf.uint8), [], "has type uint8, expected float32"),
     "two inputs": (lambda f: save_function(f, ANY, ANY), [], "takes 2 inputs, expected one image"),
     "two outputs": (lambda f: save_function(f, ANY, outputs=2), [], "gives 2 outputs, expected one"),
@@ -54,18 +63,25 @@ REFUSED = {
     "no labels": (lambda f: save_function(f, ANY), ["--labels", ""], "no labels: name the classes"),
     "repeated label": (lambda f: save_function(f, ANY), ["--labels", "A,A,B"], "labels must be distinct"),
     "one score": (lambda f: save_function(f, ANY, classes=1), ["--labels", "A"], "at least two classes"),
-    "sigmoids": (lambda f: save_function(f, ANY, squash=tf.sigmoid), [],
-                 "independent sigmoids are not class probabilities"),
-    "zero deviation": (lambda f: save_function(f, ANY), ["--std", "1,0,1"], "--std must not hold a 0"),
+    "sigmoids": (
+        lambda f: save_function(f, ANY, squash=tf.sigmoid),
+        [],
+        "independent sigmoids are not class probabilities",
+    ),
+    "zero deviation": (
+        lambda f: save_function(f, ANY),
+        ["--std", "1,0,1"],
+        "--std must not contain 0, because it is a divisor",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refuses_with_a_clear_message(name, tmp_path, monkeypatch, capfd):
+def test_an_unsuitable_model_is_refused_in_one_line(name, tmp_path, monkeypatch, capfd):
     make, flags, message = REFUSED[name]
     saved = make(tmp_path / "saved")
     out = tmp_path / "out"
-    # In this process: a second TensorFlow for each case would take minutes.
+    # In this process, because a TensorFlow process for each case would take minutes.
     monkeypatch.setattr(sys, "argv", ["export.py", str(saved), "--labels", "A,B,C", "--out", str(out), *flags])
     capfd.readouterr()
     with pytest.raises(SystemExit) as stopped:
@@ -89,15 +105,15 @@ def not_a_saved_model(tmp_path: Path) -> list[tuple[Path, str]]:
         tar.add(tmp_path / "note.txt", "../../escaped.txt")
     return [
         (tmp_path / "absent", "no such file or folder"),
-        (tmp_path / "empty", "not a SavedModel: no saved_model.pb"),
+        (tmp_path / "empty", "not a SavedModel: it has no saved_model.pb"),
         (tmp_path / "weights.h5", "neither a folder nor a .tar or .tar.gz"),
-        (tmp_path / "broken", "not a SavedModel TensorFlow can load"),
-        (tmp_path / "other.tar", "not a SavedModel: no saved_model.pb"),
+        (tmp_path / "broken", "not a SavedModel that TensorFlow can load"),
+        (tmp_path / "other.tar", "not a SavedModel: it has no saved_model.pb"),
         (tmp_path / "hostile.tar", "cannot unpack"),
     ]
 
 
-def test_refuses_what_is_no_saved_model(tmp_path, monkeypatch, capfd):
+def test_a_path_that_is_not_a_saved_model_is_refused(tmp_path, monkeypatch, capfd):
     for path, message in not_a_saved_model(tmp_path):
         monkeypatch.setattr(sys, "argv", ["export.py", str(path), "--labels", "A,B,C", "--out", str(tmp_path / "out")])
         with pytest.raises(SystemExit) as stopped:
@@ -109,16 +125,16 @@ def test_refuses_what_is_no_saved_model(tmp_path, monkeypatch, capfd):
     assert not (tmp_path.parent / "escaped.txt").exists()
 
 
-def test_program_ends_with_status_2_and_no_traceback(tmp_path):
+def test_the_program_exits_with_2_and_prints_no_traceback(tmp_path):
     command = [sys.executable, str(MODEL / "export.py"), str(tmp_path / "absent"), "--labels", "A,B"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr == f"export: {tmp_path / 'absent'}: no such file or folder\n"
 
 
-def test_refuses_a_model_that_onnx_gets_wrong(tmp_path, monkeypatch, capfd):
+def test_a_wrong_conversion_is_refused(tmp_path, monkeypatch, capfd):
     saved = save_function(tmp_path / "saved", ANY)
-    # Stands in for a conversion gone wrong: its weights come out too large.
+    # Simulates a wrong conversion: the weights are too large.
     convert = export.convert
 
     def spoiled(*arguments):

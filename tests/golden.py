@@ -1,8 +1,8 @@
-"""Writes tests/golden.json and tests/resized/: what the reference makes of every good test image.
+"""Writes the reference results for all good test photos: tests/golden.json and tests/resized/.
 
-The reference is Pillow to decode, turn upright and resize, and the TensorFlow SavedModel
-to classify. The Rust function must give the same class and, within 0.02, the same
-probabilities; its resize must stay within 2 levels of the pictures in tests/resized/.
+The reference decodes, rotates and resizes with Pillow, and classifies with the TensorFlow SavedModel. The Rust
+function must predict the same class, with probabilities within 0.02. Its resized images may differ by at most 2 levels
+from those in tests/resized/.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from export import probabilities
 from preprocess import to_tensor
 from saved_model import ModelError, open_classifier
 
-# Down from large, up from small, and both at once.
+# Photos that are scaled down, scaled up, and scaled down in one direction and up in the other.
 RESIZED = ("faw-12-megapixels.jpg", "aaw-5-megapixels.jpg", "eclw-small.png", "tall.png", "aaw.png")
 
 
@@ -28,19 +28,19 @@ def upright_rgb(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
-            # Pillow clips 16-bit gray at 255 instead of scaling it to 8 bits.
+            # Scale 16-bit gray to 8 bits, because Pillow's own conversion clips it at 255.
             image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-        # Alpha is dropped and 16-bit RGB keeps its high bytes: Pillow's own ways.
+        # Pillow drops alpha, and takes the high bytes of 16-bit RGB.
         return image.convert("RGB")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the reference probabilities of the test images.")
-    parser.add_argument("saved_model", type=Path, help="the SavedModel that MODEL/model.onnx was exported from")
+    parser = argparse.ArgumentParser(description="Write the reference results for the test photos.")
+    parser.add_argument("saved_model", type=Path, help="SavedModel from which MODEL/model.onnx was exported")
     parser.add_argument("--model", type=Path, default=ROOT / "model", help="folder with model.json (default model/)")
-    parser.add_argument("--images", type=Path, default=ROOT / "test_images" / "good")
-    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden.json")
-    parser.add_argument("--dump", type=Path, help="also write every resized picture to this folder, to debug parity")
+    parser.add_argument("--images", type=Path, default=ROOT / "test_images" / "good", help="folder with photos")
+    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden.json", help="file to write")
+    parser.add_argument("--dump", type=Path, help="also write every resized image to this folder, for debugging")
     arguments = parser.parse_args()
     try:
         manifest = json.loads((arguments.model / "model.json").read_text())
@@ -48,10 +48,10 @@ def main() -> None:
     except (ModelError, OSError, ValueError) as error:
         print(f"golden: {error}", file=sys.stderr)
         sys.exit(2)
-    # A golden file of another model is stale: the hash tells.
+    # The hash shows whether the file belongs to the current model.
     content = {"modelSha256": manifest["sha256"], "images": golden}
     arguments.out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    print(f"{len(golden)} pictures in {arguments.out}")
+    print(f"{len(golden)} photos in {arguments.out}")
 
 
 def classify_all(arguments: argparse.Namespace, manifest: dict) -> dict:

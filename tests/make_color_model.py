@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Writes tests/color_model: a model that calls red AAW, green ECLW and blue FAW.
+"""Writes tests/color_model: a model that classifies red as AAW, green as ECLW and blue as FAW.
 
     python tests/make_color_model.py
 
-Tests that are about everything but the pictures run the function with it: it loads in a moment, and a
-picture of one colour has a class that the test knows.
+Tests use it where the photos do not matter. It loads at once, and a test knows the class of a photo of one colour.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ SIZE = 8
 
 
 def main() -> None:
-    # A pure colour gets 4 against 0 and 0, so a probability of 0.965.
+    # A pure colour has the logits 4, 0 and 0, so its probability is 0.965.
     weights = numpy_helper.from_array(np.eye(3, dtype=np.float32) * 4, "weights")
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["means"], axes=[1, 2], keepdims=0),

@@ -1,8 +1,8 @@
-"""Writes test_images/: pictures of every kind the function meets, good and bad.
+"""Writes test_images/: good and bad photos of every kind that the function handles.
 
-Deterministic for the Pillow pinned in model/requirements.txt. Bits differ between
-encoder versions, so tests/golden.py is run after this. Needs jpegtran (Debian's
-libjpeg-turbo-progs), as Pillow writes no arithmetic-coded JPEG.
+The result is deterministic for the Pillow version in model/requirements.txt. Other versions encode other bytes, so run
+tests/golden.py after this script. It needs jpegtran (Debian's libjpeg-turbo-progs), because Pillow cannot write
+arithmetic-coded JPEGs.
 """
 
 import argparse
@@ -24,9 +24,16 @@ import draw_moths
 SEED = 7
 SIZE = (400, 300)
 Flip = Image.Transpose
-# How to store an upright picture so that the EXIF orientation turns it upright again.
-STORED = {2: Flip.FLIP_LEFT_RIGHT, 3: Flip.ROTATE_180, 4: Flip.FLIP_TOP_BOTTOM, 5: Flip.TRANSPOSE,
-          6: Flip.ROTATE_90, 7: Flip.TRANSVERSE, 8: Flip.ROTATE_270}
+# How an upright image must be stored for each EXIF orientation.
+STORED = {
+    2: Flip.FLIP_LEFT_RIGHT,
+    3: Flip.ROTATE_180,
+    4: Flip.FLIP_TOP_BOTTOM,
+    5: Flip.TRANSPOSE,
+    6: Flip.ROTATE_90,
+    7: Flip.TRANSVERSE,
+    8: Flip.ROTATE_270,
+}
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -84,7 +91,7 @@ def odd_pixels(good: Path) -> None:
 
 
 def grainy(image: Image.Image) -> Image.Image:
-    """With the noise of a camera's sensor: three levels."""
+    """Adds noise like a camera's sensor, with a standard deviation of three levels."""
     levels = np.asarray(image, np.float32)
     noise = np.random.default_rng(SEED).normal(0, 3, levels.shape)
     return Image.fromarray((levels + noise).round().clip(0, 255).astype(np.uint8))
@@ -108,7 +115,7 @@ def bad_files(bad: Path) -> None:
     (bad / "text.jpg").write_text("not a picture, though its name says so\n")
     (bad / "empty.jpg").write_bytes(b"")
     (bad / "page.png").write_text("<!DOCTYPE html>\n<title>403 Forbidden</title>\n")
-    # The first box of an iPhone's HEIC photo.
+    # The first box of a HEIC photo from an iPhone.
     (bad / "photo.heic").write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(64))
     moth("AAW", 10, (64, 48)).save(bad / "animation.gif")
     for name, options in (("truncated.jpg", {"format": "JPEG"}), ("truncated.png", {"format": "PNG"})):
@@ -119,12 +126,12 @@ def bad_files(bad: Path) -> None:
     moth("FAW", 10, (240, 180)).save(baseline, format="JPEG")
     recoded = subprocess.run(["jpegtran", "-arithmetic"], input=baseline.getvalue(), capture_output=True, check=True)
     (bad / "arithmetic.jpg").write_bytes(recoded.stdout)
-    # 10.8 GB once decoded: the header must be refused before memory is taken.
+    # It would take 10.8 GB decoded. The function must reject it by its header, before it allocates memory.
     (bad / "60000x60000.png").write_bytes(png(60000, 60000, 8, 2, np.zeros((1, 300), np.uint8)))
 
 
 def with_alpha(image: Image.Image, mode: str) -> Image.Image:
-    """A vignette of transparency; the reference drops alpha, so the class must not change."""
+    """Adds a gradient of transparency. The reference drops alpha, so the class must not change."""
     ramp = np.linspace(0, 255, image.width).astype(np.uint8)
     image = image.convert(mode)
     image.putalpha(Image.fromarray(np.broadcast_to(ramp, (image.height, image.width)).copy()))
@@ -132,13 +139,13 @@ def with_alpha(image: Image.Image, mode: str) -> Image.Image:
 
 
 def deepen(pixels: np.ndarray) -> np.ndarray:
-    """8-bit levels to 16 bits, the low byte filled too, as a real 16-bit picture has it."""
+    """Converts 8-bit levels to 16 bits and fills the low byte too, as in a real 16-bit photo."""
     low = np.random.default_rng(SEED).integers(-100, 101, pixels.shape)
     return np.clip(pixels.astype(np.int32) * 257 + low, 0, 65535).astype(np.uint16)
 
 
 def cmyk(image: Image.Image) -> Image.Image:
-    """With black where Pillow's own conversion would leave that plate empty."""
+    """Converts to CMYK with a black plate, which Pillow's own conversion would leave empty."""
     pixels = np.asarray(image, np.float32)
     white = np.maximum(pixels.max(axis=2, keepdims=True), 1)
     plates = np.concatenate([255 - 255 * pixels / white, 255 - white], axis=2)
@@ -146,20 +153,24 @@ def cmyk(image: Image.Image) -> Image.Image:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: np.ndarray) -> bytes:
-    """A PNG from raw rows, for what Pillow does not write: 16-bit RGB, and sizes that lie."""
+    """Makes a PNG from raw rows, for forms that Pillow cannot write: 16-bit RGB, and a wrong size in the header."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     unfiltered = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(unfiltered, 9))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(unfiltered, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the test images.")
-    parser.add_argument("out", type=Path, nargs="?", default=ROOT / "test_images")
+    parser = argparse.ArgumentParser(description="Write the test photos.")
+    parser.add_argument("out", type=Path, nargs="?", default=ROOT / "test_images", help="folder to write to")
     out = parser.parse_args().out
     good, bad = out / "good", out / "bad"
     good.mkdir(parents=True, exist_ok=True)

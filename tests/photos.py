@@ -1,6 +1,6 @@
-"""Makes photos for the tests of clients: no two alike, and the outcome of each is known.
+"""Makes photos for the tests of clients. All differ, and the outcome of each is known.
 
-They are of one colour, for `tests/color_model`.
+Each photo has one colour, for the model `tests/color_model`.
 """
 
 import hashlib
@@ -12,33 +12,33 @@ from pathlib import Path
 from PIL import Image
 
 MIB = 1024 * 1024
-# The least that S3 takes as a part of an upload that is not the last.
+# S3's smallest part of a multipart upload, except for the last part.
 PART = 5 * MIB
-# Bytes of photos that go up in two or three parts; the last part is of one byte, shorter than the others or as long.
+# Sizes in bytes of photos with two or three parts. The last part has one byte, fewer bytes than the others, or as many.
 LARGE = (PART + 1, 7 * MIB, 2 * PART, 2 * PART + 1, 12 * MIB)
-# Files that are no photos, and the reason in the ledger.
+# Files that are not photos, and the reason in the ledger.
 REASONS = {
     "truncated": "the JPEG file is cut off: upload it again",
     "text": "not a picture: send JPEG, PNG or WebP",
     "empty": "the file is empty: upload it again",
 }
 CLASSES = {"red": "AAW", "lime": "ECLW", "blue": "FAW"}
-# As people and cameras name folders, with characters that URLs and signatures encode.
+# Folder names as people and cameras choose them, with characters that URLs and signatures must encode.
 FOLDERS = ("", "field 1/", "field+2/2026-11-20/", "champ n°3 (été)/", "蛾/100% & more/")
 
 
 @dataclass(frozen=True)
 class Photo:
     path: Path
-    # COUNTED and the class, or REJECTED and the reason.
+    # COUNTED with the class, or REJECTED with the reason.
     outcome: tuple[str, str]
 
     def parts(self) -> list[bytes]:
         content = self.path.read_bytes()
-        return [content[start:start + PART] for start in range(0, len(content), PART)] or [b""]
+        return [content[start : start + PART] for start in range(0, len(content), PART)] or [b""]
 
     def etag(self) -> str:
-        """The object's: the MD5 of its bytes, or the MD5 of the MD5s of its parts, and their number."""
+        """The object's ETag: the MD5 of its bytes, or the MD5 of the parts' MD5s, with the number of parts."""
         digests = [hashlib.md5(part).digest() for part in self.parts()]
         if len(digests) == 1:
             return f'"{digests[0].hex()}"'
@@ -46,9 +46,11 @@ class Photo:
 
 
 def make(folder: Path, count: int) -> dict[str, Photo]:
-    """Writes `count` photos below `folder`. The answer has each under its path in it."""
+    """Writes `count` photos below `folder`, and returns them by their path in it."""
     kinds = [*LARGE, *REASONS]
-    assert count > len(kinds), f"{count} photos are too few: {len(kinds)} of them are large or rejected"
+    assert count > len(kinds), (
+        f"{count} photos are too few: ask for more than {len(kinds)}, the number of large and rejected ones"
+    )
     kinds += ["small"] * (count - len(kinds))
     photos = {}
     for index, kind in enumerate(kinds):
@@ -62,16 +64,16 @@ def make(folder: Path, count: int) -> dict[str, Photo]:
 
 
 def content(kind: int | str, index: int, color: str) -> bytes:
-    """A JPEG of one color, with a comment that no other `index` has. A `kind` that is a number is its bytes."""
+    """A JPEG of one colour with a comment that names `index`. If `kind` is a number, it is the size in bytes."""
     file = io.BytesIO()
     Image.new("RGB", (64, 48), color).save(file, "JPEG", comment=f"photo {index}")
     photo = file.getvalue()
     match kind:
         case int(size):
-            # What follows a JPEG's end does not matter to a decoder, as phones know.
+            # Decoders ignore bytes after a JPEG's end. Phones store data there.
             return photo + random.Random(index).randbytes(size - len(photo))
         case "truncated":
-            return photo[:len(photo) // 2]
+            return photo[: len(photo) // 2]
         case "text":
             return f"photo {index}".encode()
         case "empty":

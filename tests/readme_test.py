@@ -1,99 +1,315 @@
-"""The commands for AWS in README and docs, as far as they go without AWS: bash runs them all, and the AWS CLI takes
-each as it was called, until it looks for AWS. And every link leads somewhere."""
+"""Tests of the pages: every shell block is accounted for, the links resolve, and tables agree with the code.
 
+bash runs the blocks of each page, in a copy of the repository. The classifier's commands run for real. Every other
+program is a stand-in that records its arguments. The AWS CLI then parses each recorded `aws` command, up to the
+connection to AWS. NOT_RUN lists the commands that the tests do not run, with the reason; the files, options and targets
+of these must exist. A command that is neither run, parsed nor listed fails the test.
+"""
+
+import ast
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from serve import serve
+
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("CLASSIFIER_BIN", str(ROOT / "target/debug/moth-classifier"))
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "tests/README.md",
+    "benches/README.md",
+    "model/README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+]
+# Commands that the tests do not run, by their first words, and the reason.
+NOT_RUN = {
+    "cargo bench": "takes minutes, and its result depends on the machine",
+    "cargo build": "takes minutes; the gate compiles the same targets",
+    "cargo fuzz": "needs cargo-fuzz, and runs for five minutes",
+    "cargo test": "the gate runs all Rust tests",
+    "docker": "needs Docker; tests/deploy/image_test.py builds and runs the image without it",
+    "git": "changes the reader's repository and its remotes",
+    "pip install": "downloads packages; the gate makes the same environment",
+    "python -m pytest": "the gate runs all Python tests",
+    "python benches/": "takes minutes, and its result depends on the machine",
+    "python model/export.py": "needs a SavedModel; tests/export_test.py runs it",
+    "python model/train.py": "takes an hour",
+    "python tests/golden.py": "needs the SavedModel of the shipped model",
+    "python3 -m venv": "the gate makes the same environment",
+    "python3 benches/": "takes minutes, and its result depends on the machine",
+}
+# Programs that the blocks may use as they are. Any other program is unknown to bash here, and fails the block.
+REAL = ("cat", "cp", "date", "mkdir")
+# Files and folders that are not part of the repository.
+LOCAL = (".git", "target", "data", "my_model", "venv", "__pycache__", ".pytest_cache", ".ruff_cache", "model.compiled")
+
+STAND_IN = """#!{python}
+import json, os, pathlib, sys
+name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
+with open({calls!r}, "a") as file:
+    print(json.dumps([name, *arguments]), file=file)
+if name == "cargo" and arguments[:1] == ["run"]:
+    os.execv({classifier!r}, [{classifier!r}, *arguments[arguments.index("--") + 1:]])
+if name == "docker" and arguments[:1] == ["login"]:
+    sys.stdin.read()
+if name == "aws" and arguments[-1].endswith(".json"):
+    pathlib.Path(arguments[-1]).write_text("{{}}")
+print({{"aws": "111122223333", "git": "0123abc"}}.get(name, ""))
+"""
+
+CLASSIFIER = """#!{python}
+import json, os, subprocess, sys
+arguments = sys.argv[1:]
+with open({calls!r}, "a") as file:
+    print(json.dumps(["moth-classifier", *arguments]), file=file)
+if "--serve" in arguments:
+    sys.exit(0)  # It would run until Ctrl-C. test_the_blocks_for_local_serve_work runs it.
+if arguments[0] == "redeliver":
+    # It must get as far as the connection to AWS.
+    done = subprocess.run([{binary!r}, *arguments], env={nowhere!r}, capture_output=True, text=True)
+    sys.stderr.write(done.stderr)
+    sys.exit(done.returncode != 1 or "cannot read the outputs of the stack" not in done.stderr)
+os.execv({binary!r}, [{binary!r}, *arguments])
+"""
 
 
 def nowhere() -> dict[str, str]:
-    """The environment with an AWS that does not answer."""
+    """The environment, with an AWS endpoint at which nothing listens."""
     return os.environ | {
         "AWS_ACCESS_KEY_ID": "none",
         "AWS_SECRET_ACCESS_KEY": "none",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
-        # Nothing listens there.
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_MAX_ATTEMPTS": "1",
     }
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory) -> list[list[str]]:
-    """How the commands call `aws`."""
-    folder = tmp_path_factory.mktemp("readme")
-    noted = folder / "calls"
-    stubs = {
-        "aws": f"""#!{sys.executable}
-import json, sys
-with open({str(noted)!r}, "a") as file:
-    print(json.dumps(sys.argv[1:]), file=file)
-print("111122223333")
-""",
-        "git": "#!/bin/sh\necho 0123abc\n",
-        # What logs in gets a password.
-        "docker": '#!/bin/sh\nif [ "$1" = login ]; then cat > /dev/null; fi\n',
-        "python": "#!/bin/sh\n[ -f \"$1\" ]\n",
-    }
-    for name, text in stubs.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    readme = (ROOT / "README.md").read_text()
-    deploy = re.search(r"^## Deploy\n(.*?)^## ", readme, re.MULTILINE | re.DOTALL)[1]
-    pages = [deploy] + [(ROOT / f"docs/{page}.md").read_text() for page in ("deploy", "operations")]
-    script = "".join(re.findall(r"```sh\n(.*?)```", "".join(pages), re.DOTALL))
-    # The files that the commands write go into the folder; those that they name are in the project.
-    script = f"set -eu; cd {folder}; ln -s {ROOT}/* .\n{script}"
-    # Built by hand before.
-    redeliveries = re.findall(r"^target/release/moth-classifier (redeliver[^&\n]*)", script, re.MULTILINE)
-    assert redeliveries
-    for arguments in redeliveries:
-        called = subprocess.run([BINARY, *arguments.split()], env=nowhere(), capture_output=True, text=True)
-        assert called.returncode == 1 and "cannot read the outputs of the stack" in called.stderr, called.stderr
-    script = script.replace("target/release/moth-classifier", "true")
-    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in noted.read_text().splitlines()]
+def shell_blocks(page: str) -> list[str]:
+    """The page's shell blocks. Blocks without a language are diagrams and output; no other language is allowed."""
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    languages = {language for language, _ in found}
+    assert languages <= {"", "sh"}, f"{page}: mark shell blocks as sh, not {languages}"
+    return [block for language, block in found if language == "sh"]
 
 
-def test_the_aws_cli_takes_every_command(calls, tmp_path):
-    assert len(calls) > 20
-    for entry in ROOT.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
-    environment = nowhere()
-    for call in calls:
-        done = subprocess.run(["aws", *call], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        if call[:2] == ["s3", "presign"]:
+@dataclass
+class Ran:
+    """What bash ran of one page."""
+
+    page: str
+    folder: Path
+    calls: list[list[str]]
+
+
+def copy_of_the_repository(folder: Path) -> None:
+    """Makes the repository's folders below `folder`, with links to its files, so that no block changes the original."""
+
+    def link(source: str, target: str) -> None:
+        Path(target).symlink_to(source)
+
+    shutil.copytree(ROOT, folder, copy_function=link, ignore=lambda _, names: set(names) & set(LOCAL))
+    # What the blocks make with programs that are stand-ins here.
+    shutil.copytree(ROOT / "tests/color_model", folder / "my_model")
+    (folder / "venv/bin").mkdir(parents=True)
+    (folder / "venv/bin/activate").touch()
+
+
+@pytest.fixture(scope="module", params=[page for page in PAGES if shell_blocks(page)])
+def ran(request, tmp_path_factory) -> Ran:
+    base = tmp_path_factory.mktemp("page")
+    folder, programs, calls = base / "repository", base / "programs", base / "calls"
+    copy_of_the_repository(folder)
+    calls.touch()
+    programs.mkdir()
+    classifier = folder / "target/release/moth-classifier"
+    classifier.parent.mkdir(parents=True)
+    settings = {"python": sys.executable, "calls": str(calls), "binary": BINARY, "nowhere": nowhere()}
+    stand_in = STAND_IN.format(classifier=str(classifier), **settings)
+    files = {classifier: CLASSIFIER.format(**settings)}
+    files |= {programs / name: stand_in for name in ("aws", "cargo", "docker", "git", "pip", "python", "python3")}
+    for file, text in files.items():
+        file.write_text(text)
+        file.chmod(0o755)
+    for name in REAL:
+        (programs / name).symlink_to(shutil.which(name))
+    # Blocks of a page build on each other: they share variables and files.
+    script = "set -eu\n" + "".join(shell_blocks(request.param))
+    done = subprocess.run(
+        [shutil.which("bash"), "-c", script],
+        cwd=folder,
+        env=os.environ | {"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{request.param}: {done.stderr}"
+    return Ran(request.param, folder, [json.loads(line) for line in calls.read_text().splitlines()])
+
+
+def test_the_aws_cli_parses_every_command(ran):
+    for call in ran.calls:
+        if call[0] != "aws":
+            continue
+        # The endpoints of `local --serve`, which a developer may have running.
+        arguments = [re.sub(r"^http://127\.0\.0\.1:900\d$", "http://127.0.0.1:9", word) for word in call[1:]]
+        done = subprocess.run(["aws", *arguments], cwd=ran.folder, env=nowhere(), capture_output=True, text=True)
+        if call[1:3] == ["s3", "presign"]:
             assert "Signature=" in done.stdout
         else:
-            assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), \
-                f"aws {' '.join(call)}: {done.stderr or done.stdout}"
+            assert done.returncode and re.search("Could not connect|Connection refused", done.stderr), (
+                f"{ran.page}: {shlex.join(call)}: {done.stderr or done.stdout}"
+            )
+
+
+def test_every_command_is_accounted_for(ran):
+    # Each command in the text was reached.
+    text = "".join(shell_blocks(ran.page))
+    for program, written in (("aws", r"(?:^|\(|&& )aws "), ("moth-classifier", r"\btarget/release/moth-classifier ")):
+        called = sum(call[0] == program for call in ran.calls)
+        assert called >= len(re.findall(written, text, re.MULTILINE)), program
+    assert ran.calls
+    for call in ran.calls:
+        account_for(call)
+
+
+def account_for(call: list[str]) -> None:
+    """Fails unless `call` was run or parsed, or NOT_RUN has it and what it names exists."""
+    program, *arguments = call
+    if program in ("aws", "moth-classifier") or call[:2] == ["cargo", "run"]:
+        return
+    line = shlex.join(call)
+    assert any(line.startswith(words) for words in NOT_RUN), f"{line}: run it in a test, or list it in NOT_RUN"
+    check: dict[str, Callable[[list[str]], None]] = {
+        "cargo": check_cargo,
+        "pip": check_pip,
+        "python": check_python,
+        "python3": check_python,
+    }
+    check.get(program, lambda _: None)(arguments)
+
+
+def check_cargo(arguments: list[str]) -> None:
+    """A command of the gate, or one whose targets exist."""
+    if f"cargo {shlex.join(arguments)}" in (ROOT / ".ci/run").read_text().splitlines():
+        return
+    command, *options = arguments
+    if command == "fuzz":
+        target = options[options.index("--") - 1]
+        assert f'name = "{target}"' in (ROOT / "tests/fuzz/Cargo.toml").read_text(), target
+        return
+    assert command in ("bench", "build", "test"), shlex.join(arguments)
+    folders = {"--test": "tests", "--bench": "benches"}
+    options = iter(options)
+    for option in options:
+        if option == "--":
+            break
+        if option in folders:
+            name = next(options)
+            places = (ROOT / folders[option] / f"{name}.rs", ROOT / folders[option] / name / "main.rs")
+            assert any(place.is_file() for place in places), f"{shlex.join(arguments)}: no target {name}"
+        else:
+            assert option in ("--lib", "--locked", "--release"), shlex.join(arguments)
+
+
+def check_pip(arguments: list[str]) -> None:
+    files = [file for option, file in pairwise(arguments) if option == "-r"]
+    assert files
+    for file in files:
+        assert (ROOT / file).is_file(), file
+
+
+def check_python(arguments: list[str]) -> None:
+    """The script exists and has the options. For a module, the paths that it is given exist."""
+    if arguments[:2] == ["-m", "venv"]:
+        return
+    if arguments[:2] == ["-m", "pytest"]:
+        assert (ROOT / arguments[-1]).exists(), arguments[-1]
+        return
+    script, *options = arguments
+    names = {
+        argument.value
+        for call in ast.walk(ast.parse((ROOT / script).read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "add_argument"
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert {option for option in options if option.startswith("--")} <= names, shlex.join(arguments)
+
+
+def test_commands_in_the_text_are_accounted_for():
+    """Commands in a sentence or a table, as against a block."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+        found += re.findall(r"`((?:cargo (?:build|bench|test|fuzz) |python3? )[^`]+)`", text)
+    assert len(found) > 3
+    for line in found:
+        account_for(shlex.split(line))
+
+
+def test_no_entry_of_the_list_is_left_over():
+    lines = [line for page in PAGES for block in shell_blocks(page) for line in block.splitlines()]
+    for words in NOT_RUN:
+        assert any(re.search(rf"(^|[ (]){re.escape(words)}", line) for line in lines), words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "curl https://example.org",
+        "cargo publish",
+        "cargo test --locked --test absent",
+        "cargo fuzz run --fuzz-dir tests/fuzz absent -- -max_total_time=300",
+        "pip install -r absent.txt",
+        "python model/absent.py",
+        "python model/export.py path --absent",
+        "python -m pytest tests/absent_test.py",
+    ],
+)
+def test_the_account_refuses(line):
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        account_for(shlex.split(line))
+
+
+def test_the_blocks_for_local_serve_work(tmp_path, monkeypatch):
+    """The README's block for the AWS CLI, against a real `local --serve`."""
+    (block,) = [block for block in shell_blocks("README.md") if "lambda invoke" in block]
+    monkeypatch.setenv("CLASSIFIER_BIN", BINARY)
+    (tmp_path / "test_images").symlink_to(ROOT / "test_images")
+    with serve(MODEL_DIR="tests/color_model") as served:
+        for port, service in (("9000", "S3"), ("9001", "DynamoDB"), ("9002", "Lambda")):
+            block = block.replace(f"http://127.0.0.1:{port}", served.endpoints[service])
+        done = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (outcome,) = json.loads((tmp_path / "answer.json").read_text())["outcomes"]
+    assert (outcome["key"], outcome["outcome"]) == ("faw.jpg", "duplicate")
+    assert '"ClassPredictionID"' in done.stdout
 
 
 def test_parameters_are_those_of_the_templates():
-    readme = (ROOT / "docs/deploy.md").read_text()
+    page = (ROOT / "docs/deploy.md").read_text()
     template = (ROOT / "template.yaml").read_text().split("\nMappings:")[0]
     parameters = dict(re.findall(r"^  (\w+):\n    Type: \w+\n(?:    Default: (.*)\n)?", template, re.MULTILINE))
-    table = re.search(r"\| parameter \| default \|.*?\n\n", readme, re.DOTALL)[0]
+    table = re.search(r"\| parameter \| default \|.*?\n\n", page, re.DOTALL)[0]
     documented = {}
     for names, defaults in re.findall(r"^\| ([A-Z][\w, ]+) \| ([^|]*) \|", table, re.MULTILINE):
         documented |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
     written = {name: {"-1": "none", '""': "none"}.get(default, default) for name, default in parameters.items()}
     assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}
-
-
-PAGES = ["README.md", "CONTRIBUTING.md", "tests/README.md", "benches/README.md", "model/README.md",
-         *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Starts `local --serve`, reads where it listens, and with --json what becomes of each photo."""
+"""Starts `local --serve`, and reads its endpoints and, with --json, the outcome of each photo."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Seconds after which no outcome and no answer is expected any more. A photo takes less than one.
+# Seconds to wait for an outcome or an answer. A photo takes less than one.
 PATIENCE = 60
 
 # Key and version id.
@@ -23,28 +23,33 @@ Version = tuple[str, str]
 @dataclass(frozen=True)
 class Served:
     process: subprocess.Popen
-    # URLs by service: S3, DynamoDB and Lambda.
+    # URLs by service name: S3, DynamoDB and Lambda.
     endpoints: dict[str, str]
-    # Credentials and region, as the environment variables that AWS's tools read.
+    # Environment variables with credentials and region, for AWS's tools.
     variables: dict[str, str]
 
 
 @contextlib.contextmanager
 def serve(*options: str, **variables: str) -> Iterator[Served]:
-    """Runs `local --serve` while the block runs, with environment `variables`, then stops it as Ctrl-C does.
+    """Runs `local --serve` with the environment `variables` during the block, then stops it as Ctrl-C does.
 
     Standard output and standard error are one pipe, which holds 64 KiB: a block that makes it print more reads it.
     """
     binary = os.environ.get("CLASSIFIER_BIN")
-    assert binary, "set CLASSIFIER_BIN to the classifier's binary"
-    process = subprocess.Popen([binary, "local", "--serve", "--port", str(three_free_ports()), *options],
-                               cwd=ROOT, env=os.environ | variables, encoding="utf-8",
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert binary, "set CLASSIFIER_BIN to the path of the classifier's binary"
+    process = subprocess.Popen(
+        [binary, "local", "--serve", "--port", str(three_free_ports()), *options],
+        cwd=ROOT,
+        env=os.environ | variables,
+        encoding="utf-8",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         printed = ""
         while not printed.endswith("Ctrl-C stops it.\n"):
             line = process.stdout.readline()
-            assert line, f"local --serve ended before it served: {printed}"
+            assert line, f"local --serve ended before it listened: {printed}"
             printed += line
         exports = re.search(r"^export (.*)$", printed, re.MULTILINE)[1]
         endpoints = dict(re.findall(r"^(S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
@@ -69,7 +74,7 @@ def three_free_ports() -> int:
 
 
 class Outcomes:
-    """What `local --serve --json` prints of each version, as it comes."""
+    """Collects the outcomes that `local --serve --json` prints."""
 
     def __init__(self, lines: Iterable[str]):
         self.changed = threading.Condition()
@@ -91,11 +96,11 @@ class Outcomes:
             self.changed.notify_all()
 
     def wait_for(self, versions: Collection[Version]) -> None:
-        """Until each version is recorded or rejected."""
+        """Waits until each version is recorded or rejected."""
         with self.changed:
             while missing := set(versions) - self.reports.keys():
-                awaited = f"no outcome of {len(missing)} photos, as of {min(missing)}"
+                awaited = f"no outcome for {len(missing)} photos, such as {min(missing)}"
                 assert not self.ended, f"{awaited}: local --serve ended"
-                assert self.changed.wait(PATIENCE), f"{awaited}, for {PATIENCE} s"
+                assert self.changed.wait(PATIENCE), f"{awaited}, after {PATIENCE} s without a new one"
             failed = [self.reports[version] for version in versions if self.reports[version]["outcome"] == "failed"]
         assert not failed

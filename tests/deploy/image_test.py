@@ -1,7 +1,8 @@
-"""The image, built of the Dockerfile and run as Lambda runs it: read-only, as any user, without capabilities.
+"""Tests of the container image, which is built from the Dockerfile and run as Lambda runs it: with a read-only root, as
+an unknown user, and without capabilities.
 
-Needs root, and buildah, runc and debootstrap as Debian and Ubuntu package them. CLASSIFIER_BIN is the binary
-with the embedded services.
+They need root, and buildah, runc and debootstrap as packaged by Debian and Ubuntu. CLASSIFIER_BIN is the path of the
+binary with the embedded services.
 """
 
 import json
@@ -16,13 +17,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import oci
 import pytest
+
+import oci
 
 ROOT = oci.ROOT
 PHOTO = ROOT / "test_images/good/faw.jpg"
 REVISION = "0123456789abcdef"
-# The real base's: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html
+# glibc of the real base image: https://docs.aws.amazon.com/linux/al2023/ug/compare-with-al2.html
 BASE_GLIBC = (2, 34)
 
 pytestmark = pytest.mark.skipif(oci.missing() is not None, reason=str(oci.missing()))
@@ -38,14 +40,20 @@ def image():
 @pytest.fixture(scope="module")
 def binary() -> str:
     path = os.environ.get("CLASSIFIER_BIN")
-    assert path, "set CLASSIFIER_BIN to the classifier's binary"
+    assert path, "set CLASSIFIER_BIN to the path of the classifier's binary"
     return path
 
 
 def inside(image, folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs the binary of the image with arguments, rather than as the function."""
-    command = image.command(folder / "bundle", f"cli-{os.getpid()}-{time.monotonic_ns()}", {}, list(arguments),
-                            ["/var/runtime/bootstrap"], **options)
+    """Runs the image's binary with `arguments`, on the command line and not as the function."""
+    command = image.command(
+        folder / "bundle",
+        f"cli-{os.getpid()}-{time.monotonic_ns()}",
+        {},
+        list(arguments),
+        ["/var/runtime/bootstrap"],
+        **options,
+    )
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -55,12 +63,16 @@ def test_labels_entry_point_and_files(image):
     assert labels["org.opencontainers.image.title"] == "moth-classifier"
     assert image.config["Entrypoint"] == ["/lambda-entrypoint.sh"]
     assert image.config["Cmd"] == ["moth-classifier"]
-    files = {str(path.relative_to(image.root)) for folder in ("var/task", "var/runtime")
-             for path in (image.root / folder).rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(image.root))
+        for folder in ("var/task", "var/runtime")
+        for path in (image.root / folder).rglob("*")
+        if path.is_file()
+    }
     model = {f"var/task/model/model.{kind}" for kind in ("json", "onnx", "compiled")}
     assert files == model | {"var/runtime/bootstrap"}
     for file in files:
-        assert (image.root / file).stat().st_mode & stat.S_IROTH, f"{file} is not for every user"
+        assert (image.root / file).stat().st_mode & stat.S_IROTH, f"{file} is not readable for every user"
 
 
 def test_the_binary_starts_on_the_glibc_of_the_real_base(image):
@@ -71,14 +83,19 @@ def test_sizes(image, capsys):
     binary = (image.root / "var/runtime/bootstrap").stat().st_size
     with capsys.disabled():
         print(f"\nbinary {binary / 1e6:.1f} MB, on top of the base {image.size() / 1e6:.1f} MB ", end="")
-    # As docs/image.md says, to the next ten.
+    # docs/image.md has the sizes. The limits leave a few MB.
     assert binary < 50e6
     assert image.size() < 250e6
 
 
 def test_the_root_is_read_only(image, tmp_path):
-    command = image.command(tmp_path / "bundle", f"touch-{os.getpid()}", {}, [
-        "-c", "touch /tmp/here && ! touch /var/task/there 2>/dev/null && id -u"], ["/bin/sh"])
+    command = image.command(
+        tmp_path / "bundle",
+        f"touch-{os.getpid()}",
+        {},
+        ["-c", "touch /tmp/here && ! touch /var/task/there 2>/dev/null && id -u"],
+        ["/bin/sh"],
+    )
     assert subprocess.run(command, capture_output=True, text=True).stdout == "48151\n"
 
 
@@ -91,11 +108,11 @@ def test_self_test_and_start_to_first_prediction(image, tmp_path, capsys):
     assert answer["passed"]
     assert answer["way"].startswith("compiled, ")
     with capsys.disabled():
-        print(f"\nstart to first prediction {elapsed * 1000:.0f} ms, runc and all ", end="")
+        print(f"\nstart to first prediction {elapsed * 1000:.0f} ms, including runc ", end="")
 
 
 def test_a_broken_model_fails_the_self_test(image, tmp_path):
-    """And with it the build, whose last step it is."""
+    """The self-test is the last step of the image's build, so the build fails too."""
     model = tmp_path / "model"
     shutil.copytree(image.root / "var/task/model", model)
     manifest = json.loads((model / "model.json").read_text())
@@ -107,7 +124,7 @@ def test_a_broken_model_fails_the_self_test(image, tmp_path):
 
 
 def bootstrap(image, folder: Path) -> Path:
-    """A program that `local` can start as the function, and that is the image."""
+    """A program for `local --bootstrap` that runs the image as the function."""
     script = folder / "bootstrap"
     script.write_text(f"""#!{sys.executable}
 import json, os
@@ -125,10 +142,19 @@ os.execvp(command[0], command)
     return script
 
 
-def test_a_photo_goes_in_and_a_record_comes_out(image, binary, tmp_path):
-    """S3, DynamoDB and Lambda are embedded; the function is the image."""
-    command = [binary, "local", "--json", "--concurrency", "1", "--bootstrap", bootstrap(image, tmp_path), PHOTO,
-               ROOT / "test_images/bad/truncated.jpg"]
+def test_a_photo_becomes_a_record(image, binary, tmp_path):
+    """The function is the image. S3, DynamoDB and Lambda are the embedded services."""
+    command = [
+        binary,
+        "local",
+        "--json",
+        "--concurrency",
+        "1",
+        "--bootstrap",
+        bootstrap(image, tmp_path),
+        PHOTO,
+        ROOT / "test_images/bad/truncated.jpg",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     outcomes = {line["key"]: line for line in map(json.loads, done.stdout.splitlines())}
@@ -141,7 +167,7 @@ def test_a_photo_goes_in_and_a_record_comes_out(image, binary, tmp_path):
 
 
 def answer_of(url: str, event: bytes) -> dict:
-    """Asks until somebody listens."""
+    """The answer to `event`. Retries for up to 30 s while nothing listens at `url`."""
     give_up = time.monotonic() + 30
     while True:
         try:
@@ -153,13 +179,20 @@ def answer_of(url: str, event: bytes) -> dict:
 
 
 def test_the_emulator_answers(image, tmp_path):
-    """As `docker run -p 8080:8080` does: an event that asks for nothing, through the entry point."""
-    environment = {"PREDICTIONS_TABLE": "predictions", "LEDGER_TABLE": "ledger", "AWS_REGION": "eu-west-1",
-                   "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+    """Sends a test event through the entry point and the emulator, as with `docker run -p 8080:8080`."""
+    environment = {
+        "PREDICTIONS_TABLE": "predictions",
+        "LEDGER_TABLE": "ledger",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+    }
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", 8080)), "port 8080, which the emulator takes, is in use"
+        assert probe.connect_ex(("127.0.0.1", 8080)), (
+            "port 8080 is in use, but the emulator needs it: stop the other program"
+        )
     command = image.command(tmp_path / "bundle", f"emulator-{os.getpid()}", environment)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as emulator:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True):
         try:
             url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
             test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"})

@@ -1,8 +1,8 @@
-"""Builds the Dockerfile and runs the image where there is no Docker engine: with buildah and runc, as root.
+"""Builds and runs the container image without a Docker engine: with buildah and runc, as root.
 
-The registries of the base images may be out of reach, so the build stands on others: Debian 11, whose
-glibc 2.31 is older than the 2.34 of the real base, with Lambda's own Runtime Interface Emulator out of
-the package aws-sam-cli, and with the Rust of this machine.
+The registries of the base images may be unreachable, so the build uses stand-ins for them. Both are Debian 11, whose
+glibc 2.31 is older than the 2.34 of the real base image. One has Lambda's Runtime Interface Emulator from the package
+aws-sam-cli. The other uses the Rust of this machine.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-# Bases and the build's own target folder stay here from run to run.
+# Cache for the base images and for the build's target folder.
 CACHE = TARGET / "image"
 DEBIAN = "bullseye"
-# An old Debian moves from the first to the second.
+# Debian moves old releases from the first to the second.
 MIRRORS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TOOLS = ("buildah", "runc", "debootstrap", "objdump")
-# What the entry point of public.ecr.aws/lambda/provided does.
+# The same as the entry point of public.ecr.aws/lambda/provided.
 ENTRY_POINT = """#!/bin/sh
 if [ $# -ne 1 ]; then
   echo "entrypoint requires the handler name to be the first argument" 1>&2
@@ -40,9 +40,9 @@ fi
 
 
 def missing() -> str | None:
-    """Why no image is built here."""
+    """The reason why this machine cannot build the image, or None."""
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
-        return "Docker is here, and builds the real one"
+        return "Docker is available, and builds the image from the real base images"
     absent = [tool for tool in TOOLS if not shutil.which(tool)]
     if absent:
         return f"{', '.join(absent)} not installed"
@@ -50,7 +50,7 @@ def missing() -> str | None:
 
 
 def run(*command, **options) -> str:
-    """Standard output of a command; standard error is shown as it comes."""
+    """Runs a command and returns its standard output. Standard error goes to the terminal."""
     command = [str(word) for word in command]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options).stdout.strip()
 
@@ -61,20 +61,37 @@ def buildah(*arguments, **options) -> str:
 
 
 def stand_ins() -> dict[str, str]:
-    """The build arguments that name base images, with what stands in for each."""
+    """The stand-in image for each build argument that names a base image."""
     debian = CACHE / "debian.tar"
     if not debian.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             for mirror in MIRRORS:
-                command = ["debootstrap", "--variant=minbase", "--include=gcc,libc6-dev,ca-certificates",
-                           "--force-check-gpg", f"--keyring={KEYS}", DEBIAN, folder, mirror]
+                command = [
+                    "debootstrap",
+                    "--variant=minbase",
+                    "--include=gcc,libc6-dev,ca-certificates",
+                    "--force-check-gpg",
+                    f"--keyring={KEYS}",
+                    DEBIAN,
+                    folder,
+                    mirror,
+                ]
                 if subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0:
                     break
             else:
-                raise AssertionError(f"no mirror has Debian {DEBIAN}")
-            run("tar", "--directory", folder, "--exclude=./var/cache/apt/*", "--exclude=./dev/*", "--create",
-                "--file", debian.with_suffix(".part"), ".")
+                raise AssertionError(f"debootstrap could not get Debian {DEBIAN} from any mirror: {', '.join(MIRRORS)}")
+            run(
+                "tar",
+                "--directory",
+                folder,
+                "--exclude=./var/cache/apt/*",
+                "--exclude=./dev/*",
+                "--create",
+                "--file",
+                debian.with_suffix(".part"),
+                ".",
+            )
         debian.with_suffix(".part").rename(debian)
     return {"RUST": stand_in("rust", debian), "BASE": stand_in("base", debian)}
 
@@ -90,7 +107,7 @@ def stand_in(name: str, debian: Path) -> str:
     container = buildah("from", "scratch")
     buildah("add", "--quiet", container, debian, "/")
     if name == "rust":
-        # `build` mounts this machine's Rust there.
+        # `build` mounts this machine's Rust at these paths.
         path = "/usr/local/toolchain/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         buildah("config", "--env", f"PATH={path}", "--env", "CARGO_HOME=/usr/local/cargo", container)
     else:
@@ -105,7 +122,7 @@ def stand_in(name: str, debian: Path) -> str:
 
 
 def build(revision: str) -> "Image":
-    """Builds the Dockerfile, showing what it prints."""
+    """Builds the Dockerfile and shows its output."""
     cargo_home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
     target = CACHE / "target"
     target.mkdir(parents=True, exist_ok=True)
@@ -120,14 +137,14 @@ def build(revision: str) -> "Image":
     tag = "localhost/moth-classifier"
     before = buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={tag}")
     buildah("bud", "--isolation", "chroot", *options, "--tag", tag, ROOT, stderr=sys.stderr)
-    # What had the tag before: each is a whole copy.
+    # Remove the image that had the tag before, because the vfs driver keeps a whole copy of each.
     if before and before != buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={tag}"):
         buildah("rmi", before)
     return Image(tag)
 
 
 class Image:
-    """A built image, unpacked to be run."""
+    """A built image, unpacked."""
 
     def __init__(self, tag: str):
         self.config = json.loads(buildah("inspect", "--type", "image", tag))["OCIv1"]["config"]
@@ -135,10 +152,17 @@ class Image:
         self.root = Path(buildah("mount", self.container))
         self.runs: list[str] = []
 
-    def command(self, folder: Path, name: str, environment: dict[str, str], arguments: list[str] | None = None,
-                entry_point: list[str] | None = None, mounts: dict[Path, str] | None = None) -> list[str]:
-        """The command that runs the image: read-only but for /tmp, as a user it has never heard of, without
-        capabilities, in the network of the host."""
+    def command(
+        self,
+        folder: Path,
+        name: str,
+        environment: dict[str, str],
+        arguments: list[str] | None = None,
+        entry_point: list[str] | None = None,
+        mounts: dict[Path, str] | None = None,
+    ) -> list[str]:
+        """The command that runs the image: read-only except /tmp, as an unknown user, without capabilities, and in the
+        host's network."""
         folder.mkdir()
         run("runc", "spec", "--bundle", folder)
         file = folder / "config.json"
@@ -155,17 +179,23 @@ class Image:
             "capabilities": {kind: [] for kind in spec["process"]["capabilities"]},
         }
         spec["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]})
-        spec["mounts"] += [{"destination": inside, "type": "bind", "source": str(host), "options": ["bind", "ro"]}
-                           for host, inside in (mounts or {}).items()]
+        spec["mounts"] += [
+            {"destination": inside, "type": "bind", "source": str(host), "options": ["bind", "ro"]}
+            for host, inside in (mounts or {}).items()
+        ]
         spec["linux"]["namespaces"] = [space for space in spec["linux"]["namespaces"] if space["type"] != "network"]
         file.write_text(json.dumps(spec))
         self.runs.append(name)
         return ["runc", "--root", str(CACHE / "runc"), "run", "--bundle", str(folder), name]
 
     def size(self) -> int:
-        """Bytes of all files, as unpacked, but those of the base."""
-        return sum(path.stat().st_size for folder in ("var/task", "var/runtime")
-                   for path in (self.root / folder).rglob("*") if path.is_file())
+        """Bytes of all unpacked files, without those of the base image."""
+        return sum(
+            path.stat().st_size
+            for folder in ("var/task", "var/runtime")
+            for path in (self.root / folder).rglob("*")
+            if path.is_file()
+        )
 
     def remove(self) -> None:
         for name in self.runs:
@@ -175,6 +205,6 @@ class Image:
 
 
 def needed_glibc(binary: Path) -> tuple[int, ...]:
-    """The newest version of glibc that a binary asks for."""
+    """The newest version of glibc that `binary` needs."""
     versions = re.findall(r"GLIBC_(\d+)\.(\d+)", run("objdump", "--dynamic-syms", binary))
     return max((int(major), int(minor)) for major, minor in versions)

@@ -1,4 +1,4 @@
-"""The pipeline: linted, its roles held to what they need, and what CodeBuild runs, run."""
+"""Tests of the pipeline: lints, the permissions of its roles, and the script that CodeBuild runs."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
+
 from template_test import ROOT, TEMPLATE, expand, listed, name, run, statements, tool
 
 PIPELINE = ROOT / "pipeline.yaml"
@@ -45,22 +46,23 @@ def commands(buildspec: dict) -> list[str]:
 def test_every_command_is_bash(buildspec):
     assert buildspec["env"]["shell"] == "bash"
     scripts = [ROOT / ".ci/run", ROOT / ".ci/push"]
-    # Each in a shell of its own: a function would not outlive its command.
+    # CodeBuild runs each command in a shell of its own, so each must be complete.
     for command in commands(buildspec) + [script.read_text() for script in scripts]:
         checked = subprocess.run(["bash", "-n"], input=command, capture_output=True, text=True)
         assert checked.returncode == 0, command + checked.stderr
     assert commands(buildspec)[-2:] == ["bash .ci/run", "bash .ci/push"]
 
 
-def test_the_gate_has_the_rust_of_the_image():
+def test_the_gate_and_the_image_use_the_same_rust():
     (toolchain,) = re.findall(r"--default-toolchain ([\d.]+)", BUILDSPEC.read_text())
     (image,) = re.findall(r"ARG RUST=\S+/rust:([\d.]+)-", DOCKERFILE.read_text())
     (manifest,) = re.findall(r'rust-version = "([\d.]+)"', (ROOT / "Cargo.toml").read_text())
-    assert toolchain == image
+    (pinned,) = re.findall(r'channel = "([\d.]+)"', (ROOT / "rust-toolchain.toml").read_text())
+    assert toolchain == image == pinned
     assert image.startswith(manifest + ".")
 
 
-def test_bases_are_named_by_digest():
+def test_base_images_are_pinned_by_digest():
     bases = re.findall(r"^ARG (RUST|BASE)=(\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     assert len(bases) == 2
     for _, base in bases:
@@ -72,15 +74,15 @@ NO_STACK = "echo 'Stack with id moths does not exist' >&2; exit 254"
 
 
 def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: int = 0, stack: str = NO_STACK):
-    """Runs `.ci/push` of a copy of it, with an `aws` and a `docker` that note how they are called."""
+    """Runs a copy of `.ci/push` with stand-ins for `aws` and `docker`. Returns the result and the calls of `docker`."""
     calls, is_pushed = folder / "calls", folder / "pushed"
     calls.touch()
     if pushed:
         is_pushed.touch()
     for tool_name, does in {
-        "aws": f'case $1-$2 in ecr-get-login-password) echo secret;; '
-               f'ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; '
-               f'cloudformation-describe-stacks) [ "$4" = moths ]; {stack};; *) exit 9;; esac',
+        "aws": f"case $1-$2 in ecr-get-login-password) echo secret;; "
+        f"ecr-describe-images) [ -e {is_pushed} ] && echo {DIGEST};; "
+        f'cloudformation-describe-stacks) [ "$4" = moths ]; {stack};; *) exit 9;; esac',
         "docker": f'case $1 in login) [ "$(cat)" = secret ];; run) exit {self_test};; push) touch {is_pushed};; esac',
     }.items():
         stub = folder / tool_name
@@ -99,13 +101,13 @@ def push(folder: Path, pushed: bool = False, parameters: str = "{}", self_test: 
     return done, [call for call in calls.read_text().splitlines() if call.startswith("docker ")]
 
 
-def test_a_commit_is_built_tested_and_pushed_by_its_tag(tmp_path):
+def test_a_commit_is_built_tested_and_pushed_with_its_tag(tmp_path):
     done, docker = push(tmp_path, parameters='{"Delivery":"Queue"}')
     assert done.returncode == 0, done.stderr
     image = f"111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths:{COMMIT}"
     assert [call.split()[1] for call in docker] == ["build", "run", "login", "push"]
     assert f"--build-arg REVISION={COMMIT} --tag {image} ." in docker[0]
-    # Lambda takes neither an index nor another architecture.
+    # Lambda accepts neither an image index nor another architecture.
     assert "--platform linux/amd64" in docker[0] and "--provenance=false" in docker[0]
     assert "--read-only" in docker[1] and docker[1].endswith(f"{image} classify --self-test")
     assert docker[2].endswith("--password-stdin 111122223333.dkr.ecr.eu-west-1.amazonaws.com")
@@ -131,31 +133,35 @@ def test_a_failed_self_test_pushes_nothing(tmp_path):
     assert [call.split()[1] for call in docker] == ["build", "run"]
 
 
-def test_parameters_that_are_no_json_fail_the_build(tmp_path):
+def test_parameters_that_are_not_json_fail_the_build(tmp_path):
     done, _ = push(tmp_path, parameters="{oops}")
     assert done.returncode != 0 and "JSONDecodeError" in done.stderr
 
 
-@pytest.mark.parametrize("stack, steps", [
-    (NO_STACK, ["2", "2"]),
-    ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
-    # Made by a version without indexes, or cut short after the first.
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
-    ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
-])
-def test_an_index_is_added_in_each_update(tmp_path, stack, steps):
+@pytest.mark.parametrize(
+    ("stack", "steps"),
+    [
+        (NO_STACK, ["2", "2"]),
+        ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
+        # Stacks of a version without indexes, and of an update that stopped after the first index.
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
+    ],
+)
+def test_each_update_adds_at_most_one_index(tmp_path, stack, steps):
     said = stack if isinstance(stack, str) else f"echo '{json.dumps({'Stacks': [stack]})}'"
     done, _ = push(tmp_path, pushed=True, stack=said)
     assert done.returncode == 0, done.stderr
-    written = [json.loads((tmp_path / file).read_text())["Parameters"]
-               for file in ("parameters-first.json", "parameters.json")]
+    written = [
+        json.loads((tmp_path / file).read_text())["Parameters"] for file in ("parameters-first.json", "parameters.json")
+    ]
     assert [parameters.pop("Indexes") for parameters in written] == steps
     assert written[0] == written[1]
 
 
-def test_the_pipeline_alone_sets_the_number_of_indexes(tmp_path):
+def test_only_the_pipeline_sets_the_number_of_indexes(tmp_path):
     done, _ = push(tmp_path, pushed=True, parameters='{"Indexes":"1"}')
     assert done.returncode != 0 and "the pipeline sets it" in done.stderr
 
@@ -166,14 +172,16 @@ def test_a_stack_that_cannot_be_read_fails_the_build(tmp_path):
     assert not (tmp_path / "parameters.json").exists()
 
 
-def test_stages_hand_on_what_the_buildspec_leaves(pipeline, buildspec):
+def test_stages_pass_on_the_artifacts_of_the_buildspec(pipeline, buildspec):
     stages = pipeline["Resources"]["Pipeline"]["Properties"]["Stages"]
     assert [stage["Name"] for stage in stages] == ["Source", "Build", "Deploy"]
     actions = stages[2]["Actions"]
     assert [action["RunOrder"] for action in actions] == [1, 2, 3, 4]
     configurations = [action["Configuration"] for action in actions]
-    for prepare, deploy, parameters in (configurations[:2] + ["parameters-first.json"],
-                                        configurations[2:] + ["parameters.json"]):
+    for prepare, deploy, parameters in (
+        [*configurations[:2], "parameters-first.json"],
+        [*configurations[2:], "parameters.json"],
+    ):
         for file in ("TemplatePath", "TemplateConfiguration"):
             artifact, path = prepare[file].split("::")
             assert {"Name": artifact} in stages[1]["Actions"][0]["OutputArtifacts"]
@@ -186,7 +194,7 @@ def test_stages_hand_on_what_the_buildspec_leaves(pipeline, buildspec):
     used = set(re.findall(r"(?:\$\{?|environ\[.)([A-Z_]{2,})", (ROOT / ".ci/push").read_text()))
     assert used - {"CODEBUILD_RESOLVED_SOURCE_VERSION"} == given
     assert project["Environment"]["PrivilegedMode"] is True
-    # Sources are unpacked anew with times of their own: what was built of others would pass for fresh.
+    # target must not be cached. Unpacked sources may have older times than it, and cargo would not rebuild them.
     assert not [path for path in buildspec["cache"]["paths"] if "target" in path]
 
 
@@ -203,7 +211,7 @@ def test_images_are_immutable_scanned_and_kept(pipeline):
     assert "aws:SourceArn" in statement["Condition"]["ArnLike"]
 
 
-# What takes no resource, of what IAM knows: the data that cfn-lint checks policies with.
+# IAM's actions and their resources, from the data of cfn-lint.
 SERVICES = json.loads(files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text())
 
 
@@ -212,7 +220,7 @@ def takes_a_resource(action: str) -> bool:
     return bool(SERVICES[service]["Actions"][verb.lower()].get("Resources"))
 
 
-def test_roles_name_their_actions_and_stay_with_the_stack(pipeline):
+def test_roles_list_their_actions_and_are_limited_to_the_stack(pipeline):
     found = statements({key: role for key, role in pipeline["Resources"].items() if "IAM" in role["Type"]})
     allowed = [statement for statement in found if "Resource" in statement]
     assert len(allowed) > 20
@@ -220,7 +228,7 @@ def test_roles_name_their_actions_and_stay_with_the_stack(pipeline):
         assert statement["Effect"] == "Allow"
         for action in listed(statement["Action"]):
             assert "*" not in action
-            # An action on a resource that it does not take is not allowed at all.
+            # A statement grants nothing if its action does not support its resource.
             assert takes_a_resource(action) == (statement["Resource"] != "*"), action
             for resource in listed(statement["Resource"]):
                 if resource == "*" or "Ref" in resource:
@@ -229,31 +237,49 @@ def test_roles_name_their_actions_and_stay_with_the_stack(pipeline):
                 assert ours or statement["Sid"] in OTHERS, resource
     mappings = [s for s in allowed if "EventSourceMapping" in str(s["Action"]) and "Get" not in str(s["Action"])]
     assert [list(s["Condition"]["ArnLike"]) for s in mappings] == [["lambda:FunctionArn"]] * 2
-    trusted = {key: resource["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
-               for key, resource in pipeline["Resources"].items() if resource["Type"] == "AWS::IAM::Role"}
+    trusted = {
+        key: resource["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
+        for key, resource in pipeline["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
     for trust in trusted.values():
         assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     assert {key: trust["Principal"]["Service"].split(".")[0] for key, trust in trusted.items()} == {
-        "BuildRole": "codebuild", "PipelineRole": "codepipeline", "DeployRole": "cloudformation",
-        "SourceRuleRole": "events"}
+        "BuildRole": "codebuild",
+        "PipelineRole": "codepipeline",
+        "DeployRole": "cloudformation",
+        "SourceRuleRole": "events",
+    }
 
 
-# What has no name of ours: AWS's transform, key and deployment configurations, what is called by a number, and
-# reading alarms.
-OTHERS = {"ExpandTheTemplate", "EncryptTables", "HowACanaryGoes", "ChangeQueueMapping", "ReadQueueMapping", "ReadAlarms"}
+# Statements on resources that are not named after the stack: AWS's transform, key and deployment configurations,
+# resources with a random id, and reading alarms.
+OTHERS = {
+    "ExpandTheTemplate",
+    "EncryptTables",
+    "HowACanaryGoes",
+    "ChangeQueueMapping",
+    "ReadQueueMapping",
+    "ReadAlarms",
+}
 
 
-def test_nobody_deletes_photos_or_records_or_hands_on_other_roles(pipeline):
+def test_no_role_deletes_photos_or_records_or_passes_any_role(pipeline):
     for statement in statements(pipeline["Resources"]):
         if statement["Effect"] == "Deny":
             continue
         for action in listed(statement["Action"]):
-            assert action not in ("s3:DeleteObject", "s3:DeleteObjectVersion", "dynamodb:DeleteTable", "dynamodb:DeleteItem")
+            assert action not in (
+                "s3:DeleteObject",
+                "s3:DeleteObjectVersion",
+                "dynamodb:DeleteTable",
+                "dynamodb:DeleteItem",
+            )
             if action == "iam:PassRole":
                 assert statement["Condition"]["StringEquals"]["iam:PassedToService"]
 
 
-# How CloudFormation begins to make a resource of each type.
+# The action with which CloudFormation creates a resource of each type.
 MAKES = {
     "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
     "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
@@ -275,15 +301,19 @@ MAKES = {
 }
 
 
-def test_the_deploy_role_can_make_what_the_template_has(pipeline):
-    may = {action for statement in statements(pipeline["Resources"]["DeployRole"]) for action in listed(statement["Action"])}
+def test_the_deploy_role_can_create_all_resources_of_the_template(pipeline):
+    may = {
+        action
+        for statement in statements(pipeline["Resources"]["DeployRole"])
+        for action in listed(statement["Action"])
+    }
     expanded = [resource for delivery in ("Direct", "Queue") for resource in expand(delivery)["Resources"].values()]
     assert {MAKES[resource["Type"]] for resource in expanded} <= may
-    # And no more kinds than it has.
+    # MAKES has no type that the template does not use.
     assert set(MAKES) == {resource["Type"] for resource in expanded}
 
 
-def test_the_deploy_role_knows_names_as_the_template_gives_them(pipeline):
+def test_the_deploy_role_is_limited_to_the_names_of_the_template(pipeline):
     resources = expand("Queue")["Resources"]
     role = json.dumps(pipeline["Resources"]["DeployRole"])
     given = {

@@ -1,6 +1,6 @@
-"""The stack, deployed: the expanded template on an emulator of AWS, with the real binary as the function.
+"""Tests of the deployed stack: the expanded template on an emulator of AWS, with the real binary as the function.
 
-Left out of the template is what the emulator does not have: CodeDeploy, alarms over expressions, images.
+The tests leave out what the emulator does not support: CodeDeploy, alarms over expressions, and container images.
 """
 
 import copy
@@ -22,6 +22,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+
 from template_test import ROOT, expand
 
 
@@ -32,31 +33,39 @@ def free_port() -> int:
 
 
 def until(condition, seconds: float = 30, what: str = ""):
-    """The first value of `condition()` that is true."""
+    """Polls `condition()` and returns its first true value. Fails after `seconds`; `what` describes the condition."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {what}"
         time.sleep(0.1)
     return value
 
 
 class Cloud:
-    """An emulator of AWS, and clients for it."""
+    """An emulator of AWS, with clients for it."""
 
     def __init__(self, folder: Path):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
-            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
         }
         program = os.environ.get("MINISTACK", str(ROOT / "target/ministack-venv/bin/ministack"))
         settings = {
-            "GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1",
-            "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder),
-            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1", "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "0.1",
+            "GATEWAY_PORT": str(self.port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
+            "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "0.1",
         }
-        self.log = open(folder / "ministack.log", "w")
+        self.log = (folder / "ministack.log").open("w")
         self.process = subprocess.Popen([program], env=settings, cwd=folder, stdout=self.log, stderr=self.log)
         until(self.is_ready, what="the emulator starts")
 
@@ -90,7 +99,7 @@ def binary() -> str:
 
 
 def bootstrap() -> bytes:
-    """A zip whose program is the real binary: the emulator starts it as a process of this machine."""
+    """A zip with a program that runs the real binary. The emulator starts it as a process on this machine."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as package:
         entry = zipfile.ZipInfo("bootstrap")
@@ -100,32 +109,40 @@ def bootstrap() -> bytes:
 
 
 def template(environment: dict[str, str]) -> str:
-    """The expanded template without what the emulator does not have."""
+    """The expanded template, without what the emulator does not support."""
     expanded = copy.deepcopy(expand())
     del expanded["Delivery"]
     resources = expanded["Resources"]
-    for name in [name for name, resource in resources.items()
-                 if resource["Type"].startswith("AWS::CodeDeploy") or name in ("CodeDeployServiceRole", "Dashboard")
-                 or resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]]:
+    for name in [
+        name
+        for name, resource in resources.items()
+        if resource["Type"].startswith("AWS::CodeDeploy")
+        or name in ("CodeDeployServiceRole", "Dashboard")
+        or (resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"])
+    ]:
         del resources[name]
     resources["FunctionAliaslive"].pop("UpdatePolicy", None)
-    # An image becomes a package with the same program in it.
+    # Use a zip with the same program in place of the image.
     function = resources["Function"]["Properties"]
-    function |= {"PackageType": "Zip", "Runtime": "provided.al2023", "Handler": "bootstrap",
-                 "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"}}
+    function |= {
+        "PackageType": "Zip",
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "Code": {"S3Bucket": "packages", "S3Key": "bootstrap.zip"},
+    }
     function["Environment"]["Variables"] |= environment
-    # It compares this with a number, and takes the parameter for text.
+    # The emulator compares this with a number, but the parameter is a string.
     resources["QueueMapping"]["Properties"]["ScalingConfig"]["MaximumConcurrency"] = 10
     return json.dumps(expanded)
 
 
-# A model that answers in a moment.
+# A model of a few bytes.
 MODEL = {"MODEL_DIR": str(ROOT / "tests/color_model")}
 BROKEN = MODEL | {"LEDGER_TABLE": "no-such-table"}
 
 
 class Deployed:
-    """A stack, deployed."""
+    """A deployed stack."""
 
     def __init__(self, cloud: Cloud, name: str, delivery: str, environment: dict[str, str]):
         self.cloud, self.name, self.releases = cloud, name, 1795249542
@@ -141,11 +158,16 @@ class Deployed:
         self.releases += 1
         parameters = {
             "ImageUri": "111122223333.dkr.ecr.us-east-1.amazonaws.com/moths@sha256:" + "0" * 64,
-            "Release": f"{self.releases} test", "Delivery": delivery,
+            "Release": f"{self.releases} test",
+            "Delivery": delivery,
         }
         environment = environment | {"AWS_ENDPOINT_URL": self.cloud.url}
-        call(StackName=self.name, TemplateBody=template(environment), Capabilities=["CAPABILITY_IAM"],
-             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()])
+        call(
+            StackName=self.name,
+            TemplateBody=template(environment),
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
         until(lambda: self.status() in ("CREATE_COMPLETE", "UPDATE_COMPLETE"), what=f"{self.name} is deployed")
 
     def update(self, delivery: str, environment: dict[str, str] = MODEL):
@@ -162,14 +184,22 @@ class Deployed:
             self.s3.put_object(Bucket=self.outputs["BucketName"], Key=key, Body=PHOTO)
 
     def give_up_on(self, key: str):
-        """Puts a direct event into the failure queue, as Lambda's failure destination does, which the emulator
-        does not know for an alias."""
-        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "awsRegion": "us-east-1",
-                  "s3": {"bucket": {"name": self.outputs["BucketName"]}, "object": {"key": key}}}
+        """Puts a direct event into the failure queue, as Lambda's failure destination would. The emulator does not
+        support failure destinations of an alias."""
+        record = {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "awsRegion": "us-east-1",
+            "s3": {"bucket": {"name": self.outputs["BucketName"]}, "object": {"key": key}},
+        }
         failure = {
-            "version": "1.0", "timestamp": "2026-11-20T18:04:31.000Z",
-            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3,
-                               "functionArn": self.outputs["FunctionAlias"]},
+            "version": "1.0",
+            "timestamp": "2026-11-20T18:04:31.000Z",
+            "requestContext": {
+                "condition": "RetriesExhausted",
+                "approximateInvokeCount": 3,
+                "functionArn": self.outputs["FunctionAlias"],
+            },
             "requestPayload": {"Records": [record]},
             "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
             "responsePayload": {"errorType": "Retryable", "errorMessage": "1 of 1 records failed"},
@@ -177,17 +207,17 @@ class Deployed:
         self.sqs.send_message(QueueUrl=self.outputs["FailureQueueUrl"], MessageBody=json.dumps(failure))
 
     def hold(self, held: bool):
-        """Keeps the function from the upload queue, or lets it go on."""
+        """Disables the event source mapping of the upload queue, or enables it again."""
         self.functions.update_event_source_mapping(UUID=self.mapping, Enabled=not held)
 
     def waiting(self, queue: str) -> int:
-        """Messages in a queue, in hand or not."""
+        """The number of messages in a queue, visible or in flight."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
     def counted(self) -> set[str]:
-        """The keys that are counted; their ordinals are 1, 2, 3, … without gap or repeat."""
+        """The counted keys. Fails unless the ordinals of each day are 1 to N."""
         records = self.dynamodb.scan(TableName=self.outputs["PredictionsTable"])["Items"]
         ordinals = sorted((record["PredictionDate"]["S"], int(record["Count_ClassName"]["N"])) for record in records)
         days = {day for day, _ in ordinals}
@@ -195,21 +225,27 @@ class Deployed:
         return {record["ObjectKey"]["S"] for record in records}
 
     def redeliver(self, status: int) -> tuple[list[dict], str]:
-        done = subprocess.run([binary(), "redeliver", "--stack", self.name, "--json"], capture_output=True, text=True,
-                              env=self.cloud.environment, timeout=120)
+        done = subprocess.run(
+            [binary(), "redeliver", "--stack", self.name, "--json"],
+            capture_output=True,
+            text=True,
+            env=self.cloud.environment,
+            timeout=120,
+        )
         assert done.returncode == status, done.stdout + done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
 def blue_png() -> bytes:
-    """A blue picture, which the model of the tests calls FAW."""
+    """A blue photo, which the tests' model classifies as FAW."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
     size = 8
     rows = (b"\0" + b"\0\0\xff" * size) * size
     head = size.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 PHOTO = blue_png()
@@ -219,9 +255,9 @@ def keys(prefix: str, number: int = 5) -> list[str]:
     return [f"{prefix}/{n}.png" for n in range(number)]
 
 
-def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
+def test_waiting_photos_are_counted_after_each_change_of_delivery(cloud):
     stack = Deployed(cloud, "switched", "Queue", MODEL)
-    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the test event of S3 is worked on")
+    until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the test event of S3 is processed")
     stack.hold(True)
     waiting = keys("waiting")
     stack.put(*waiting)
@@ -241,7 +277,7 @@ def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
     until(lambda: stack.counted() == {*direct, *waiting, "queued.png"}, what="a photo is counted by the queue again")
     until(lambda: stack.waiting("UploadQueueUrl") == 0, what="the queue is empty")
 
-    # Who tears the stack down without a look loses neither photos, nor records, nor what waits.
+    # A deletion of the stack loses neither photos, nor records, nor waiting messages.
     stack.hold(True)
     stack.put(*keys("late"))
     until(lambda: stack.waiting("UploadQueueUrl") == 5, what="five photos wait")
@@ -253,20 +289,22 @@ def test_photos_that_wait_are_counted_after_every_switch_of_delivery(cloud):
     assert stack.s3.head_object(Bucket=stack.outputs["BucketName"], Key="late/0.png")
 
 
-def test_what_the_function_gave_up_on_is_delivered_again(cloud):
+def test_redeliver_processes_the_failure_queue(cloud):
     stack = Deployed(cloud, "redelivered", "Direct", BROKEN)
     for key in keys("direct", 12):
         stack.put(key)
         stack.give_up_on(key)
     stack.update("Queue", BROKEN)
-    # A message that failed is received again at once.
+    # A failed message becomes visible again at once.
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["UploadQueueUrl"], Attributes={"VisibilityTimeout": "0"})
     stack.put(*keys("queued", 3))
-    until(lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
-          what="messages are given up on")
+    until(
+        lambda: stack.waiting("FailureQueueUrl") >= 15 and stack.waiting("UploadQueueUrl") == 0,
+        what="all messages are in the failure queue",
+    )
     messages = stack.waiting("FailureQueueUrl")
 
-    # While the cause is not mended every message is kept, and can be received again. Not all of them are tried.
+    # Before the cause is fixed, `redeliver` keeps every message visible, and gives up before it tried all of them.
     kept, said = stack.redeliver(1)
     assert 10 <= len(kept) < messages and not any(message["deleted"] for message in kept)
     assert "10 messages in a row failed" in said
@@ -287,19 +325,19 @@ def test_what_the_function_gave_up_on_is_delivered_again(cloud):
     assert stack.counted() == {*keys("direct", 12), *keys("queued", 3)}
     assert stack.waiting("FailureQueueUrl") == 1
 
-    # Once more, on a queue that is empty: nothing is invoked, and nothing comes of it.
+    # With an empty queue, `redeliver` invokes nothing and counts nothing.
     stack.sqs.purge_queue(QueueUrl=failures)
     assert stack.redeliver(0) == ([{"failureQueue": 0, "uploadQueue": 0}], "")
     assert len(stack.counted()) == 15
 
-    # A message that somebody else has in hand is not overlooked.
+    # A message that another reader has received still counts as left.
     stack.sqs.send_message(QueueUrl=failures, MessageBody='{"Event": "s3:TestEvent", "Bucket": "moths"}')
     stack.sqs.receive_message(QueueUrl=failures, VisibilityTimeout=600)
     assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
 
 
 class Gate(ThreadingHTTPServer):
-    """Holds every invocation back until it is opened."""
+    """A proxy that holds all invocations until `opened` is set."""
 
     def __init__(self, cloud: Cloud):
         super().__init__(("127.0.0.1", 0), Held)
@@ -328,7 +366,7 @@ class Held(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
+def test_an_interrupt_finishes_the_messages_in_flight(cloud, interrupts):
     stack = Deployed(cloud, f"interrupted{interrupts}", "Direct", MODEL)
     stack.put("a.png")
     until(lambda: stack.counted() == {"a.png"}, what="the photo is counted")
@@ -343,7 +381,7 @@ def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
     if interrupts == 2:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-        # The message is hidden, and that is said.
+        # The message is hidden, and `redeliver` reports it.
         assert stack.redeliver(1)[0] == [{"failureQueue": 1, "uploadQueue": 0}]
     gate.opened.set()
     if interrupts == 1:
@@ -354,22 +392,24 @@ def test_an_interrupt_finishes_what_is_in_flight(cloud, interrupts):
     gate.shutdown()
 
 
-def test_what_is_missing_is_named(cloud):
+def test_errors_name_the_missing_stack_and_region(cloud):
     no_region = {name: value for name, value in cloud.environment.items() if "REGION" not in name}
     no_region["AWS_EC2_METADATA_DISABLED"] = "true"
     for environment, said in [(cloud.environment, "no stack none in us-east-1"), (no_region, "set AWS_REGION")]:
-        done = subprocess.run([binary(), "redeliver", "--stack", "none"], capture_output=True, text=True,
-                              env=environment, timeout=60)
+        done = subprocess.run(
+            [binary(), "redeliver", "--stack", "none"], capture_output=True, text=True, env=environment, timeout=60
+        )
         assert done.returncode == 1 and said in done.stderr, done.stderr
 
 
-def test_a_person_sees_a_table(cloud):
+def test_redeliver_prints_a_table(cloud):
     stack = Deployed(cloud, "shown", "Direct", MODEL)
     stack.put("shown.png")
     until(lambda: stack.counted() == {"shown.png"}, what="the photo is counted")
     stack.give_up_on("shown.png")
-    done = subprocess.run([binary(), "redeliver", "--stack", "shown"], capture_output=True, text=True,
-                          env=cloud.environment, timeout=60)
+    done = subprocess.run(
+        [binary(), "redeliver", "--stack", "shown"], capture_output=True, text=True, env=cloud.environment, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"^[0-9a-f]{8} +duplicate +shown\.png +FAW +\S+ +1$", done.stdout, re.MULTILINE), done.stdout
     for said in ("1 deleted, 0 kept", "Photos: 1 duplicate.", "The failure queue is empty."):

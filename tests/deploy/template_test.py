@@ -1,4 +1,4 @@
-"""The deployed stack: linted, and asserted on as AWS SAM expands it, for both ways of delivery."""
+"""Tests of template.yaml: lints, and the template as AWS SAM expands it, for both ways of delivery."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATE = ROOT / "template.yaml"
 PHOTOS = "arn:${AWS::Partition}:s3:::${AWS::StackName}-photos-${AWS::AccountId}"
 
-# Everything that the function may do, and to what. docs/permissions.md says why.
+# All actions of the function's role, with their resources. docs/permissions.md gives the reasons.
 FUNCTION_MAY = {
     ("s3:GetObject", PHOTOS + "/*"),
     ("s3:GetObjectVersion", PHOTOS + "/*"),
@@ -69,7 +69,7 @@ def expand(delivery: str = "Direct", release: str = "1795249542 0123abc", **para
 
 
 class Policies:
-    """The policies that SAM would look up by name."""
+    """The managed policies that SAM looks up by name."""
 
     def load(self) -> dict:
         return {"AWSCodeDeployRoleForLambda": "arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"}
@@ -93,11 +93,16 @@ def name(arn) -> str:
 
 
 def allowed(statements: list[dict]) -> set[tuple[str, str]]:
-    return {(action, name(resource)) for statement in statements if statement["Effect"] == "Allow"
-            for action in listed(statement["Action"]) for resource in listed(statement.get("Resource", []))}
+    return {
+        (action, name(resource))
+        for statement in statements
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+        for resource in listed(statement.get("Resource", []))
+    }
 
 
-def test_the_function_may_do_what_is_listed_and_no_more(stack):
+def test_the_function_has_the_listed_permissions_and_no_others(stack):
     role = stack["Resources"]["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
     may = allowed([statement for policy in role["Policies"] for statement in policy["PolicyDocument"]["Statement"]])
@@ -106,11 +111,15 @@ def test_the_function_may_do_what_is_listed_and_no_more(stack):
     assert stack["Resources"]["Function"]["Properties"]["Role"] == {"Fn::GetAtt": ["FunctionRole", "Arn"]}
 
 
-def test_the_page_lists_what_the_function_may_do():
-    table = (ROOT / "docs/permissions.md").read_text().split("## The function")[1].split("Others in")[0]
+def test_the_page_lists_the_permissions_of_the_function():
+    table = (ROOT / "docs/permissions.md").read_text().split("## The function\n")[1].split("\n## ")[0]
     places = {
-        "objects in the bucket": PHOTOS + "/*", "the bucket": PHOTOS, "ledger": "Ledger.Arn",
-        "predictions": "Predictions.Arn", "its log group": "LogGroup.Arn", "failure queue": "FailureQueue.Arn",
+        "objects in the bucket": PHOTOS + "/*",
+        "the bucket": PHOTOS,
+        "ledger": "Ledger.Arn",
+        "predictions": "Predictions.Arn",
+        "its log group": "LogGroup.Arn",
+        "failure queue": "FailureQueue.Arn",
         "upload queue": "UploadQueue.Arn",
     }
     rows = re.findall(r"^\| (\w+:[^|]+) \| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)
@@ -119,25 +128,28 @@ def test_the_page_lists_what_the_function_may_do():
 
 
 def statements(node) -> list[dict]:
-    """Every policy statement, wherever it stands."""
+    """All policy statements below `node`."""
     if isinstance(node, dict):
         own = [node] if "Effect" in node else []
         return own + [found for value in node.values() for found in statements(value)]
     return [found for value in node for found in statements(value)] if isinstance(node, list) else []
 
 
-def test_the_only_wildcard_is_the_object_under_the_bucket(stack):
+def test_the_only_wildcard_is_for_the_objects_in_the_bucket(stack):
     found = allowed(statements(stack["Resources"]))
     assert len(found) > len(FUNCTION_MAY)
     assert {(action, resource) for action, resource in found if "*" in action + resource} == {
-        ("s3:GetObject", PHOTOS + "/*"), ("s3:GetObjectVersion", PHOTOS + "/*")}
+        ("s3:GetObject", PHOTOS + "/*"),
+        ("s3:GetObjectVersion", PHOTOS + "/*"),
+    }
 
 
 def test_both_deliveries_target_the_alias(stack):
     alias = {"Ref": "FunctionAliaslive"}
     assert stack["Resources"]["FunctionAliaslive"]["Properties"]["Name"] == "live"
-    ((permission,), (mapping,)) = (of_type(stack, f"AWS::Lambda::{kind}").values()
-                                   for kind in ("Permission", "EventSourceMapping"))
+    ((permission,), (mapping,)) = (
+        of_type(stack, f"AWS::Lambda::{kind}").values() for kind in ("Permission", "EventSourceMapping")
+    )
     permission, mapping = permission["Properties"], mapping["Properties"]
     assert permission["FunctionName"] == alias
     assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
@@ -153,8 +165,8 @@ def test_both_deliveries_target_the_alias(stack):
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
-def test_a_change_of_delivery_switches_the_notification_alone():
-    """What waits in the way of delivery that is left is still worked on: nothing else depends on Delivery."""
+def test_a_change_of_delivery_changes_only_the_notification():
+    """Nothing else depends on Delivery, so the function still processes photos that wait in the other queue."""
     template = expand()
     nothing = {"Ref": "AWS::NoValue"}
     bucket = template["Resources"]["Bucket"]["Properties"]["NotificationConfiguration"]
@@ -167,21 +179,21 @@ def test_a_change_of_delivery_switches_the_notification_alone():
     assert '"Delivery"' not in json.dumps(template["Resources"])
 
 
-# What holds photos, records and what waits for an outcome.
+# Types of the resources that hold photos, records and waiting messages.
 KEEPERS = ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::DynamoDB::Table")
 
 
 def settings() -> list[dict]:
-    """Every value of a parameter that the template lists, and another one where it lists none."""
+    """For each parameter, all its allowed values, or a value that is not the default."""
     others = {"Number": "17", "String": "arn:aws:sns:eu-west-1:111122223333:other"}
     made = []
     for name, parameter in yaml_parse(TEMPLATE.read_text())["Parameters"].items():
         values = parameter.get("AllowedValues", [others[parameter["Type"]]])
         made += [{name: str(value)} for value in values if name not in ("ImageUri", "Release")]
-    return made + [{"Indexes": "0"}, {"Indexes": "1"}]
+    return [*made, {"Indexes": "0"}, {"Indexes": "1"}]
 
 
-def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
+def test_no_parameter_removes_a_queue_a_table_or_the_bucket():
     before = of_type(expand(), *KEEPERS)
     assert len(before) == 5
     given = settings()
@@ -190,15 +202,18 @@ def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
         parameters = {"Delivery": "Direct"} | parameters
         assert of_type(expand(parameters.pop("Delivery"), **parameters), *KEEPERS).keys() == before.keys()
     for name, resource in before.items():
-        # It is there whatever the parameters are, and stays where the stack, or its place in the template, goes.
+        # It exists with all parameters, and remains when the stack is deleted or the template no longer has it.
         assert "Condition" not in resource, name
-        # A queue that an update made is kept even if that update is rolled back: S3 may have filled it meanwhile.
+        # A queue stays even if the update that created it is rolled back, because S3 may have sent messages to it.
         kept = ("Retain", "RetainExceptOnCreate") if resource["Type"] == "AWS::S3::Bucket" else ("Retain",)
         assert resource["DeletionPolicy"] in kept, name
         assert resource["UpdateReplacePolicy"] == "Retain", name
-        # What cannot be changed in place: with another value CloudFormation makes another resource.
+        # Properties that cannot be changed in place. A new value would make CloudFormation replace the resource.
         kind = SCHEMAS.get_resource_schema("eu-west-1", resource["Type"]).schema
-        fixed = {path.split("/")[2] for path in kind["createOnlyProperties"] + kind.get("conditionalCreateOnlyProperties", [])}
+        fixed = {
+            path.split("/")[2]
+            for path in kind["createOnlyProperties"] + kind.get("conditionalCreateOnlyProperties", [])
+        }
         assert fixed
         for property in fixed & resource["Properties"].keys():
             text = json.dumps(resource["Properties"][property])
@@ -207,10 +222,17 @@ def test_no_parameter_takes_a_queue_a_table_or_the_bucket_away():
             assert named <= {"AWS::StackName", "AWS::AccountId", "AWS::Partition"}, (name, property)
 
 
-def test_who_works_on_a_queue_is_always_there(stack):
-    """No parameter takes away the function, what lets S3 and the queue reach it, or the queue's way to failures."""
-    for name in ("Function", "FunctionAliaslive", "FunctionRole", "InvokePermission", "UploadQueuePolicy",
-                 "QueueMapping", "FunctionEventInvokeConfig"):
+def test_the_processing_of_the_queue_is_unconditional(stack):
+    """No parameter removes the function, its permissions, the event source mapping, or the failure destination."""
+    for name in (
+        "Function",
+        "FunctionAliaslive",
+        "FunctionRole",
+        "InvokePermission",
+        "UploadQueuePolicy",
+        "QueueMapping",
+        "FunctionEventInvokeConfig",
+    ):
         found = [key for key in stack["Resources"] if key.startswith(name)]
         assert found, name
         for key in found:
@@ -219,7 +241,7 @@ def test_who_works_on_a_queue_is_always_there(stack):
 
 
 def indexes(template: dict, number: int) -> dict[str, dict]:
-    """The indexes of the predictions where the parameter Indexes is `number`."""
+    """The indexes of the predictions table if the parameter Indexes is `number`."""
     conditions = {"HasIndexes": number != 0, "HasTwoIndexes": number == 2}
     assert template["Conditions"]["HasIndexes"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Indexes"}, 0]}]}
     assert template["Conditions"]["HasTwoIndexes"] == {"Fn::Equals": [{"Ref": "Indexes"}, 2]}
@@ -240,13 +262,13 @@ def indexes(template: dict, number: int) -> dict[str, dict]:
     if table["GlobalSecondaryIndexes"] != {"Ref": "AWS::NoValue"}:
         found = {index["IndexName"]: index for index in table["GlobalSecondaryIndexes"]}
         keys += [index["KeySchema"] for index in found.values()]
-    # DynamoDB refuses an attribute that is no key, and a key that is not defined.
+    # DynamoDB refuses a defined attribute that is not a key, and a key that is not defined.
     defined = [attribute["AttributeName"] for attribute in table["AttributeDefinitions"]]
     assert defined == [key["AttributeName"] for schema in keys for key in schema]
     return found
 
 
-def test_each_step_of_the_indexes_adds_one():
+def test_each_value_of_indexes_adds_one_index():
     template = expand()
     steps = [indexes(template, number) for number in range(3)]
     assert [list(step) for step in steps] == [[], ["ByNight"], ["ByNight", "ToReview"]]
@@ -259,7 +281,7 @@ def test_each_step_of_the_indexes_adds_one():
         assert index["Projection"] == {"ProjectionType": "ALL"}
 
 
-def test_the_permissions_are_there_before_the_notification(stack):
+def test_the_permissions_are_created_before_the_notification(stack):
     assert stack["Resources"]["Bucket"]["DependsOn"] == ["InvokePermission", "UploadQueuePolicy"]
 
 
@@ -279,8 +301,7 @@ def test_photos_are_private_encrypted_and_versioned(stack):
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     statement = stack["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert [(s["Effect"], s["Condition"]) for s in statement] == [
-        ("Deny", {"Bool": {"aws:SecureTransport": "false"}})]
+    assert [(s["Effect"], s["Condition"]) for s in statement] == [("Deny", {"Bool": {"aws:SecureTransport": "false"}})]
 
 
 @pytest.mark.parametrize("table", ["Predictions", "Ledger"])
@@ -297,25 +318,36 @@ def test_tables_outlive_the_stack(stack, table):
 def test_keys_and_environment_are_those_of_the_code(stack):
     code = (ROOT / "src/ledger/item.rs").read_text()
     keys = dict(re.findall(r'pub const (\w+): &str = "(\w+)";', code))
-    schema = {table: [key["AttributeName"] for key in stack["Resources"][table]["Properties"]["KeySchema"]]
-              for table in ("Predictions", "Ledger")}
-    assert schema == {"Predictions": [keys["PREDICTION_DATE"], keys["CLASS_PREDICTION_ID"]],
-                      "Ledger": [keys["LEDGER_KEY"]]}
+    schema = {
+        table: [key["AttributeName"] for key in stack["Resources"][table]["Properties"]["KeySchema"]]
+        for table in ("Predictions", "Ledger")
+    }
+    assert schema == {
+        "Predictions": [keys["PREDICTION_DATE"], keys["CLASS_PREDICTION_ID"]],
+        "Ledger": [keys["LEDGER_KEY"]],
+    }
     config = (ROOT / "src/config.rs").read_text()
     documented = set(re.findall(r"/// ([A-Z_]+): ", config))
     variables = stack["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
-    # The function does not read RELEASE: it is there so that a version is made.
+    # The function does not read RELEASE. It only makes Lambda publish a version.
     assert set(variables) - {"RELEASE"} <= documented
     assert {"PREDICTIONS_TABLE", "LEDGER_TABLE"} <= set(variables)
-    assert f'Tz::{stack["Parameters"]["TimeZone"]["Default"].replace("/", "__")}' in config
+    assert f"Tz::{stack['Parameters']['TimeZone']['Default'].replace('/', '__')}" in config
 
 
-def test_a_new_version_takes_over_under_watch(stack):
+def test_alarms_watch_the_takeover_of_a_new_version(stack):
     group = of_type(stack, "AWS::CodeDeploy::DeploymentGroup")
     (configuration,) = [g["Properties"]["AlarmConfiguration"]["Fn::If"] for g in group.values()]
     assert configuration[0] == "IsWatched" and configuration[2] == {}
-    watch = ("ErrorsAlarm", "FailedAlarm", "SlowAlarm", "RejectedAlarm", "FailuresAlarm", "OldestAlarm",
-             "OldestEventAlarm")
+    watch = (
+        "ErrorsAlarm",
+        "FailedAlarm",
+        "SlowAlarm",
+        "RejectedAlarm",
+        "FailuresAlarm",
+        "OldestAlarm",
+        "OldestEventAlarm",
+    )
     assert configuration[1] == {"Enabled": True, "Alarms": [{"Name": {"Ref": alarm}} for alarm in watch]}
     assert set(watch) <= set(of_type(stack, "AWS::CloudWatch::Alarm"))
     invoke = of_type(stack, "AWS::Lambda::EventInvokeConfig")
@@ -328,8 +360,12 @@ def test_a_new_version_takes_over_under_watch(stack):
 def test_metrics_are_those_of_the_code(stack):
     code = (ROOT / "src/metrics.rs").read_text()
     metrics = [alarm["Properties"] for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()]
-    metrics += [query["MetricStat"]["Metric"] for alarm in metrics for query in alarm.get("Metrics", [])
-                if "MetricStat" in query]
+    metrics += [
+        query["MetricStat"]["Metric"]
+        for alarm in metrics
+        for query in alarm.get("Metrics", [])
+        if "MetricStat" in query
+    ]
     ours = [metric["MetricName"] for metric in metrics if metric.get("Namespace") == "MothClassifier"]
     assert len(ours) == 4
     for metric in ours:
@@ -337,9 +373,11 @@ def test_metrics_are_those_of_the_code(stack):
     assert 'NAMESPACE: &str = "MothClassifier"' in code
 
 
-def test_each_release_is_a_version_with_the_settings_of_the_day():
-    versions = [of_type(expand("Direct", release), "AWS::Lambda::Version") for release in (
-        "1795249542 0123abc", "1795249543 0123abc")]
+def test_each_release_publishes_a_version():
+    versions = [
+        of_type(expand("Direct", release), "AWS::Lambda::Version")
+        for release in ("1795249542 0123abc", "1795249543 0123abc")
+    ]
     assert versions[0].keys() != versions[1].keys()
     function = expand("Direct")["Resources"]["Function"]["Properties"]
     assert function["Environment"]["Variables"]["RELEASE"] == {"Ref": "Release"}
@@ -347,15 +385,18 @@ def test_each_release_is_a_version_with_the_settings_of_the_day():
 
 def test_a_canary_is_judged_by_its_own_rejections(stack):
     (version,) = of_type(stack, "AWS::Lambda::Version")
-    metrics = [query["MetricStat"]["Metric"] for query in stack["Resources"]["RejectedAlarm"]["Properties"]["Metrics"]
-               if "MetricStat" in query]
+    metrics = [
+        query["MetricStat"]["Metric"]
+        for query in stack["Resources"]["RejectedAlarm"]["Properties"]["Metrics"]
+        if "MetricStat" in query
+    ]
     assert [metric["MetricName"] for metric in metrics] == ["Rejected", "Recorded"]
     for metric in metrics:
         assert {"Name": "FunctionVersion", "Value": {"Fn::GetAtt": [version, "Version"]}} in metric["Dimensions"]
     assert '"FunctionVersion"' in (ROOT / "src/metrics.rs").read_text()
 
 
-def test_the_pest_alert_rings_once_a_day(stack):
+def test_the_pest_alert_is_raised_once_a_day(stack):
     alarm = stack["Resources"]["PestAlarm"]["Properties"]
     assert alarm["TreatMissingData"] == "ignore"
     assert alarm["AlarmDescription"] == {"Fn::Sub": "${PestClass} reached ${PestCount} today"}
@@ -363,7 +404,7 @@ def test_the_pest_alert_rings_once_a_day(stack):
     assert stack["Parameters"]["PestClass"]["Default"] in labels
 
 
-def test_logs_are_kept_for_a_while(stack):
+def test_logs_have_a_retention(stack):
     (group,) = of_type(stack, "AWS::Logs::LogGroup").values()
     assert group["Properties"]["RetentionInDays"] == {"Ref": "LogDays"}
     assert stack["Resources"]["Function"]["Properties"]["LoggingConfig"] == {"LogGroup": {"Ref": "LogGroup"}}
