@@ -14,7 +14,7 @@ use moth_classifier::{
     manifest::{Color, Input, Layout, Preprocess, Resize},
     preprocess::{Encoded, Picture, tensor},
 };
-use moth_engine::{file, isa::Isa, op};
+use moth_engine::{file, isa::Isa, op, threads::with_threads};
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
@@ -73,7 +73,7 @@ fn model(way: &str, threads: usize) {
     let run = || {
         let input = Tensor::from_shape(&shape, &values).unwrap();
         let started = Instant::now();
-        let output = op::with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
+        let output = with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
         let elapsed = started.elapsed().as_secs_f64() * 1e3;
         (
             output.unwrap()[0]

@@ -14,6 +14,7 @@ use moth_engine::{
     file::{self, FileError},
     isa::Isa,
     op,
+    threads::with_threads,
 };
 use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
@@ -134,7 +135,7 @@ impl Classifier {
         let model = checked(&path, &manifest)?;
         let (model, way) = match moth_engine::prepare(&model, isa) {
             Ok(runnable) => (op::model(runnable), Way::Engine(isa, why)),
-            Err(unknown) => (model.into_optimized(), Way::Tract(unknown)),
+            Err(unknown) => (model.into_optimized(), Way::Tract(unknown.to_string())),
         };
         let plan = model.and_then(|model| plan(model, &manifest));
         let plan = plan.map_err(graph)?;
@@ -162,7 +163,7 @@ impl Classifier {
     /// [`Error::Model`] where the input has another shape than the manifest's, or the model gives
     /// numbers that are no probabilities.
     pub fn classify(&self, input: &InputTensor, threads: usize) -> Result<Probabilities, Error> {
-        let outputs = op::with_threads(threads, || self.run(input))
+        let outputs = with_threads(threads, || self.run(input))
             .map_err(|error| Error::Model(format!("{error:#}")))?;
         let labels = Arc::clone(&self.manifest.labels);
         match self.manifest.output.kind {
@@ -235,7 +236,7 @@ pub fn compile(dir: &Path) -> Result<Compiled, ModelError> {
     let model = checked(&dir.join(&manifest.file), &manifest)?;
     let (program, weights) = match moth_engine::compile(&model) {
         Ok(compiled) => compiled,
-        Err(unknown) => return Ok(Compiled::Unknown(unknown)),
+        Err(unknown) => return Ok(Compiled::Unknown(unknown.to_string())),
     };
     let path = dir.join(COMPILED);
     let written = file::write(&path, &manifest.sha256, &program, &weights)

@@ -1,23 +1,11 @@
-//! A program as an operator of tract.
+//! The engine as an operator of tract.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use crate::kernel::Runnable;
-
-thread_local! {
-    static THREADS: Cell<usize> = const { Cell::new(1) };
-}
-
-/// Runs `work`, in which programs have so many threads.
-pub fn with_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
-    let before = THREADS.replace(threads);
-    let result = work();
-    THREADS.set(before);
-    result
-}
+use crate::{kernel::Runnable, threads};
 
 /// A whole network as one operator.
 #[derive(Clone)]
@@ -25,7 +13,8 @@ struct Engine(Arc<Runnable>);
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Engine({} steps)", self.0.program().steps.len())
+        let operations = self.0.program().operations.len();
+        write!(f, "Engine({operations} operations)")
     }
 }
 
@@ -40,17 +29,28 @@ impl Eq for Engine {}
 impl Engine {
     fn run(&self, inputs: &[TValue]) -> TractResult<TVec<TValue>> {
         let program = self.0.program();
+        let shapes = || inputs.iter().map(|input| input.shape());
+        if !shapes().eq(program.inputs.iter().map(Vec::as_slice)) {
+            bail!(
+                "the engine takes inputs of the shapes {:?}, not {:?}",
+                program.inputs,
+                shapes().collect::<Vec<_>>()
+            );
+        }
         let views: Vec<_> = inputs.iter().map(|input| input.view()).collect();
         let inputs = views.iter().map(|view| view.as_slice::<f32>());
         let inputs = inputs.collect::<TractResult<Vec<_>>>()?;
-        let mut outputs: Vec<Vec<f32>> = program
-            .outputs
-            .iter()
-            .map(|shape| vec![0.0; shape.iter().product()])
+        let outputs = program.outputs.iter();
+        let mut outputs: Vec<(&Vec<usize>, Vec<f32>)> = outputs
+            .map(|shape| (shape, vec![0.0; shape.iter().product()]))
             .collect();
-        let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        self.0.run(&inputs, &mut slices, THREADS.get());
-        std::iter::zip(&program.outputs, &outputs)
+        let mut slices: Vec<&mut [f32]> = outputs
+            .iter_mut()
+            .map(|(_, values)| values.as_mut_slice())
+            .collect();
+        self.0.run(&inputs, &mut slices, threads::current());
+        outputs
+            .iter()
             .map(|(shape, values)| Ok(Tensor::from_shape(shape, values)?.into_tvalue()))
             .collect()
     }
@@ -87,11 +87,11 @@ impl TypedOp for Engine {
     as_op!();
 }
 
-/// The graph that runs a program: its inputs, the program, its outputs.
+/// The tract model that runs a program: its inputs, one engine operator, its outputs.
 ///
 /// # Errors
 ///
-/// As tract has them; none is known.
+/// Those of tract, when it builds the graph.
 pub fn model(runnable: Runnable) -> TractResult<TypedModel> {
     let engine = Engine(Arc::new(runnable));
     let mut model = TypedModel::default();
