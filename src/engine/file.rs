@@ -53,7 +53,7 @@ pub enum FileError {
     #[error("there is none: compile the model")]
     Missing,
     /// The file cannot be read.
-    #[error("it cannot be read")]
+    #[error("it cannot be read: {0}")]
     Read(#[source] io::Error),
     /// The file does not begin as a compiled model does.
     #[error("it is no compiled model: compile the model again")]

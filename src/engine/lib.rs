@@ -17,7 +17,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`graph`] | recognises layers in tract's graph |
-//! | [`network`] | the layers, and two passes that change no output: [`fuse`](network::Network::fuse), [`pull_strides`](network::Network::pull_strides) |
+//! | [`network`] | the layers, and two graph passes that change no output: `fuse`, `pull_strides` |
 //! | [`validate`] | checks that shapes and weights fit each other |
 //! | [`lower`] | chooses algorithms, and gives each feature map a place in the arena |
 //! | [`pack`] | packs weights in the order in which the micro-kernels read them |

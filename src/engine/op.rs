@@ -102,3 +102,53 @@ pub fn model(runnable: Runnable) -> TractResult<TypedModel> {
     model.select_output_outlets(&outputs)?;
     Ok(model)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixtures::{convolution, input, network},
+        isa::Isa,
+        kernel::PackedWeights,
+        lower::lower,
+        threads::with_threads,
+    };
+
+    fn runnable() -> Runnable {
+        let (program, weights) = lower(&network([input(), convolution(0, 1)], 2)).unwrap();
+        Runnable::new(program, PackedWeights::owned(&weights), Isa::Portable).unwrap()
+    }
+
+    fn tensor(shape: &[usize]) -> TValue {
+        let values = vec![1.0f32; shape.iter().product()];
+        Tensor::from_shape(shape, &values).unwrap().into_tvalue()
+    }
+
+    #[test]
+    fn tract_runs_the_operator_with_any_number_of_threads() {
+        let plan = model(runnable()).unwrap().into_runnable().unwrap();
+        for threads in [1, 3] {
+            let inputs = tvec!(tensor(&[1, 16, 2, 2]));
+            let outputs = with_threads(threads, || plan.run(inputs)).unwrap();
+            assert_eq!(outputs[0].shape(), [1, 16, 2, 2]);
+            let output = outputs[0].view();
+            // 16 input channels × 0.5, and the bias.
+            assert_eq!(output.as_slice::<f32>().unwrap(), [8.25; 64]);
+        }
+    }
+
+    #[test]
+    fn inputs_of_another_shape_or_number_are_an_error() {
+        let engine = Engine(Arc::new(runnable()));
+        let whole = [1, 16, 2, 2];
+        for shapes in [vec![], vec![vec![1, 16, 4, 1]], vec![whole.to_vec(); 2]] {
+            let inputs: Vec<TValue> = shapes.iter().map(|shape| tensor(shape)).collect();
+            let error = engine.run(&inputs).unwrap_err().to_string();
+            assert!(
+                error.contains("inputs of the shapes [[1, 16, 2, 2]]"),
+                "{error}"
+            );
+        }
+        assert!(engine.run(&[tensor(&whole)]).is_ok());
+    }
+}

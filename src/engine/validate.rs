@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_convolution_has_one_bias_for_each_channel_and_all_its_weights() {
-        // Lowering used to cut off biases that do not fit the last block, and to fill up missing ones with zeros.
+        // Otherwise lowering would cut off biases that do not fit the last block, and fill up missing ones with zeros.
         for len in [15, 17, 32] {
             let error = refused(changed(|layer| {
                 if let Layer::Convolution { bias, .. } = layer {
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn inputs_are_numbered_from_zero_without_a_gap() {
-        // Lowering used to drop the index: the shape of input 1 became the shape of input 0.
+        // Otherwise the shape of input 2 would become the shape of input 1.
         let mut network = network([input()], 8);
         let second = Layer::Input {
             index: 2,

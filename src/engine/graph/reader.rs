@@ -221,9 +221,13 @@ pub(super) fn output_shape(node: &TypedNode) -> Option<Shape> {
 }
 
 /// The values of a tensor of f32. `None` for other types, which the engine does not know.
+#[expect(
+    clippy::expect_used,
+    reason = "the type was checked, and the view of a whole tensor is contiguous"
+)]
 pub(super) fn floats(tensor: &Tensor) -> Option<&[f32]> {
     if tensor.datum_type() != f32::datum_type() {
         return None;
     }
-    tensor.view().as_slice::<f32>().ok()
+    Some(tensor.view().as_slice::<f32>().expect("a contiguous view"))
 }

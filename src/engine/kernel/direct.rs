@@ -87,10 +87,10 @@ unsafe fn arguments(
         segment_count: plan.segments.len(),
         segment_len: plan.segment_len,
         stride: convolution.window.stride[1] * input.lanes,
-        // SAFETY: the caller ensures it.
+        // SAFETY: the caller ensures that the weights are inside.
         weights: unsafe { weights.add(convolution.weights_offset + block_offset) },
         weights_stride,
-        // SAFETY: the caller ensures it.
+        // SAFETY: the caller ensures that the biases are inside.
         bias: unsafe { weights.add(convolution.bias_offset + first * BLOCK) },
         residual: [ptr::null(); 2],
         residual_stride: residual.map_or(0, |residual| residual.stride * BLOCK),

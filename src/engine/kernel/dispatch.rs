@@ -52,8 +52,8 @@ pub(super) fn vector_stride(isa: Isa, block_stride: usize) -> usize {
     }
 }
 
-/// The micro-kernel for a tile of `pixels` pixels, `in_first_row` of them in the first row, and `blocks` channel blocks;
-/// `stride` is the stride between the inputs of two pixels, in floats.
+/// The micro-kernel for a tile of `pixels` pixels, `in_first_row` of them in the first row, and `blocks` channel
+/// blocks. `stride` is the stride between the inputs of two pixels, in floats.
 ///
 /// # Panics
 ///
@@ -83,9 +83,9 @@ pub(super) fn micro_kernel(
 ///
 /// # Safety
 ///
-/// That of [`pooling::pool`](super::pooling::pool), and the CPU has `isa`.
+/// The caller ensures what [`pooling::pool`](super::pooling::pool) requires, and that the CPU has `isa`.
 pub(super) unsafe fn pool(isa: Isa, row: &PoolingRow) {
-    // SAFETY: the caller ensures it.
+    // SAFETY: the caller ensures the addresses and that the CPU has `isa`.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -101,9 +101,9 @@ pub(super) unsafe fn pool(isa: Isa, row: &PoolingRow) {
 ///
 /// # Safety
 ///
-/// That of [`transform::transform`](super::transform::transform), and the CPU has `isa`.
+/// The caller ensures what [`transform::transform`](super::transform::transform) requires, and that the CPU has `isa`.
 pub(super) unsafe fn transform<F: Algorithm>(isa: Isa, arguments: &Transform) {
-    // SAFETY: the caller ensures it.
+    // SAFETY: the caller ensures the addresses and that the CPU has `isa`.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]

@@ -179,7 +179,7 @@ mod tests {
         let mapped = |start| PackedWeights::mapped(MappedFile::new(&file).unwrap(), start);
         assert_eq!(mapped(4).unwrap()[..], [2.0, 3.0]);
         assert!(mapped(12).unwrap().is_empty());
-        // A program used to get no weights at all from such a file, and its kernels an address to read from.
+        // Empty weights instead of a refusal would let the kernels read past their end.
         for start in [1, 2, 7, 13] {
             assert!(mapped(start).is_none(), "{start}");
         }

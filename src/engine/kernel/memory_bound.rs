@@ -31,10 +31,8 @@ pub(super) unsafe fn load(
             output.width * output.lanes,
         )
     };
-    // Channels of this block, without those that only fill it up.
-    let present = channels
-        .saturating_sub(block * output.lanes)
-        .min(output.lanes);
+    // Channels of this block, without those that only fill it up. Verified: the last channel is in the last block.
+    let present = (channels - block * output.lanes).min(output.lanes);
     match layout {
         TensorLayout::Nhwc if present == channels && channels == output.lanes => {
             row.copy_from_slice(&input[y * row.len()..][..row.len()]);

@@ -83,7 +83,7 @@ impl Run<'_> {
 /// The task's operation was verified, `item` is a work item of it that no other thread works on, all earlier
 /// operations are finished, and no other thread accesses the workspace, which has room for the operation.
 unsafe fn work_item(context: &Context, task: &Task, item: usize, workspace: *mut f32) {
-    // SAFETY: the caller ensures it.
+    // SAFETY: the caller ensures what each of these functions requires of the operation and the work item.
     unsafe {
         match task.operation {
             Operation::Load {

@@ -135,16 +135,7 @@ impl Verifier<'_> {
                 input,
                 channels,
                 output,
-            } => {
-                self.maps(output, input, None)?;
-                for map in [input, output] {
-                    ensure(map.lanes == BLOCK, Fault::Lanes)?;
-                    // One pixel without a halo: its channels are contiguous.
-                    ensure(map.block_stride() == BLOCK, Fault::Pixels)?;
-                    check_channels(map, *channels)?;
-                }
-                self.read_and_write(output, input, None)
-            }
+            } => self.softmax(input, *channels, output),
             Operation::Store {
                 input,
                 channels,
@@ -171,9 +162,9 @@ impl Verifier<'_> {
         ensure(input.lanes == BLOCK || input.blocks == 1, Fault::Lanes)?;
         check_window(input, output, &convolution.window)?;
         check_clamp(convolution.clamp)?;
-        let (segments, segment_len) = convolution.segments();
         let channels = output.blocks * BLOCK;
-        let weights = segments.len() * segment_len * channels;
+        let [rows, columns] = convolution.window.kernel;
+        let weights = input.blocks * input.lanes * rows * columns * channels;
         self.weights(convolution.weights_offset, weights)?;
         self.weights(convolution.bias_offset, channels)?;
         self.read_and_write(output, input, residual)
@@ -206,6 +197,17 @@ impl Verifier<'_> {
         let weights = convolution.positions() * input.blocks * BLOCK * channels;
         self.weights(convolution.weights_offset, weights)?;
         self.weights(convolution.bias_offset, channels)?;
+        self.read_and_write(output, input, None)
+    }
+
+    fn softmax(&mut self, input: &FeatureMap, channels: usize, output: &FeatureMap) -> Checked {
+        self.maps(output, input, None)?;
+        for map in [input, output] {
+            ensure(map.lanes == BLOCK, Fault::Lanes)?;
+            // One pixel without a halo: its channels are contiguous.
+            ensure(map.block_stride() == BLOCK, Fault::Pixels)?;
+            check_channels(map, channels)?;
+        }
         self.read_and_write(output, input, None)
     }
 

@@ -162,7 +162,7 @@ fn memory_has_the_size_that_the_program_needs() {
 
 #[test]
 fn every_input_is_loaded_and_every_output_stored_once() {
-    // An output that nothing stores used to be zeros.
+    // An output that no operation stores would be zeros.
     let error = refused(|program| program.outputs.push(vec![1, 10]));
     let expected = |what, index, times| ProgramError::Copies { what, index, times };
     assert_eq!(error, expected("output", 1, 0));
@@ -174,7 +174,7 @@ fn every_input_is_loaded_and_every_output_stored_once() {
 
 #[test]
 fn an_operation_reads_what_an_earlier_one_wrote() {
-    // Such a program used to run, on what an earlier run had left in the arena.
+    // The operation would read what an earlier run left in the arena.
     let swap = refused(|program| program.operations.swap(0, 1));
     let fault = Fault::NotLive;
     assert_eq!(swap, ProgramError::Operation { number: 0, fault });

@@ -52,40 +52,7 @@ fn interpret(network: &Network, input: &[f32]) -> Vec<Reference> {
                     TensorLayout::Nchw => input[(c * shape.height + y) * shape.width + x],
                 })
             }),
-            Layer::Convolution {
-                input,
-                weights,
-                bias,
-                kernel,
-                stride,
-                padding,
-                residual,
-                clamp,
-            } => {
-                let input = &tensors[*input];
-                Reference::from_fn(*shape, |c, y, x| {
-                    let mut sum = f64::from(bias[c]);
-                    for i in 0..input.shape.channels {
-                        for ky in 0..kernel[0] {
-                            for kx in 0..kernel[1] {
-                                let at = ((c * input.shape.channels + i) * kernel[0] + ky)
-                                    * kernel[1]
-                                    + kx;
-                                let row =
-                                    (y * stride[0] + ky) as isize - padding.before[0] as isize;
-                                let column =
-                                    (x * stride[1] + kx) as isize - padding.before[1] as isize;
-                                sum += f64::from(weights[at]) * input.at(i, row, column);
-                            }
-                        }
-                    }
-                    if let Some(ResidualInput { tensor, stride }) = residual {
-                        let (y, x) = ((y * stride) as isize, (x * stride) as isize);
-                        sum += tensors[*tensor].at(c, y, x);
-                    }
-                    clamped(sum, *clamp)
-                })
-            }
+            Layer::Convolution { .. } => convolution(layer, *shape, &tensors),
             Layer::MaxPool {
                 input,
                 kernel,
@@ -128,6 +95,43 @@ fn interpret(network: &Network, input: &[f32]) -> Vec<Reference> {
         tensors.push(tensor);
     }
     tensors
+}
+
+/// The tensor that a convolution produces.
+fn convolution(layer: &Layer, shape: Shape, tensors: &[Reference]) -> Reference {
+    let Layer::Convolution {
+        input,
+        weights,
+        bias,
+        kernel,
+        stride,
+        padding,
+        residual,
+        clamp,
+    } = layer
+    else {
+        unreachable!("the layer is a convolution")
+    };
+    let input = &tensors[*input];
+    let inputs = input.shape.channels;
+    Reference::from_fn(shape, |c, y, x| {
+        let mut sum = f64::from(bias[c]);
+        for i in 0..inputs {
+            for ky in 0..kernel[0] {
+                for kx in 0..kernel[1] {
+                    let at = ((c * inputs + i) * kernel[0] + ky) * kernel[1] + kx;
+                    let row = (y * stride[0] + ky) as isize - padding.before[0] as isize;
+                    let column = (x * stride[1] + kx) as isize - padding.before[1] as isize;
+                    sum += f64::from(weights[at]) * input.at(i, row, column);
+                }
+            }
+        }
+        if let Some(ResidualInput { tensor, stride }) = residual {
+            let (y, x) = ((y * stride) as isize, (x * stride) as isize);
+            sum += tensors[*tensor].at(c, y, x);
+        }
+        clamped(sum, *clamp)
+    })
 }
 
 /// All outputs of the network, one after the other.
