@@ -49,6 +49,7 @@
 //! - **Prefetch distance**: how far ahead of their use weights are prefetched.
 //! - **Transform**: in Winograd's algorithm, from the pixels of a tile to **positions** and back. The products are
 //!   independent matrix products, one for each position.
+//! - **Validation** checks a network before it is lowered, **verification** a program before it runs.
 //! - **Plan**: how an operation is cut into work items.
 //! - **Work item**: a part of an operation that one thread computes. The **barrier** is where all threads wait before
 //!   the next operation.

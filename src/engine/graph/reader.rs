@@ -15,7 +15,7 @@ use tract_onnx::tract_core::{
     },
 };
 
-use super::GraphError;
+use super::error::GraphError;
 use crate::{
     network::{Layer, Network, Padding, Shape, TensorId},
     program::TensorLayout,
