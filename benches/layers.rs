@@ -1,26 +1,27 @@
-//! The engine's layers one by one, and the whole model: how many floating-point operations a second, and which share of
-//! what the core can do at most.
+//! Speed of the engine's layers and of the whole model: floating-point operations per second, and their share of the
+//! core's peak.
 //!
-//! `cargo bench --locked --bench layers`; a filter is as in `-- avx512`, and what it leaves out is shown as it was
-//! measured last. A layer's time includes taking its input from NHWC and the mean of its output.
+//! `cargo bench --locked --bench layers`. A filter such as `-- avx512` limits what is measured; the table then shows
+//! the last measurement of the others. The time of a layer includes loading its input from NHWC and the mean of its
+//! output.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{env, fs, path::Path, sync::Arc, thread};
+use std::{env, fs, io, path::Path, sync::Arc, thread};
 
 use criterion::{Criterion, Throughput};
 use moth_engine::{
     graph,
     isa::Isa,
-    kernel::{Floats, Runnable, Weights, multiply_and_add},
+    kernel::{PackedWeights, Runnable, multiply_and_add},
     lower::lower,
-    network::{Layer, Network, Padding, Shape},
-    program::{Clamp, Order},
+    network::{Layer, Network, Padding, ResidualInput, Shape},
+    program::{Clamp, TensorLayout},
 };
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
-/// Rounds of one sample of the core's peak.
+/// Rounds of one measurement of the core's peak.
 const ROUNDS: u64 = 1_000_000;
 
 fn main() {
@@ -70,36 +71,37 @@ fn measure(criterion: &mut Criterion, isa: Isa) {
         });
         rows.push((name, operations));
     }
-    // A batch of two for each thread, in two ways.
-    let pictures = 2 * cpus;
-    group.throughput(Throughput::Elements(operations * pictures as u64));
-    for (name, at_once) in [
+    // A batch of two images per CPU: one image after the other on all threads, or one thread per image.
+    let images = 2 * cpus;
+    group.throughput(Throughput::Elements(operations * images as u64));
+    for (name, concurrent) in [
         ("batch, all threads on each", 1),
         ("batch, a thread on each", cpus),
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 thread::scope(|scope| {
-                    for _ in 0..at_once {
+                    for _ in 0..concurrent {
                         scope.spawn(|| {
                             let (input, mut output) = buffers(&runnable);
-                            for _ in 0..pictures / at_once {
-                                runnable.run(&[&input], &mut [&mut output], cpus / at_once);
+                            for _ in 0..images / concurrent {
+                                runnable.run(&[&input], &mut [&mut output], cpus / concurrent);
                             }
                         });
                     }
                 });
             });
         });
-        rows.push((name.to_owned(), operations * pictures as u64));
+        rows.push((name.to_owned(), operations * images as u64));
     }
     group.finish();
     report(isa, &rows);
 }
 
-/// Name, input, output channels, kernel, stride, and whether a residual is added: what ResNet-50 has of each kind.
+/// Name, input shape, output channels, kernel size, stride, and whether there is a residual.
 type Kind = (&'static str, Shape, usize, usize, usize, bool);
 
+/// One convolution of each kind in a ResNet-50.
 const LAYERS: &[Kind] = &[
     ("7×7 ÷2, 3→64 at 112", shape(3, 224), 64, 7, 2, false),
     ("1×1, 64→256 at 56, sum", shape(64, 56), 256, 1, 1, true),
@@ -122,38 +124,41 @@ const fn shape(channels: usize, size: usize) -> Shape {
     }
 }
 
-/// A convolution between an input and a mean, and its operations.
+/// A network of an input, a convolution and a mean, and its floating-point operations.
 fn layer(
     from: Shape,
     channels: usize,
     kernel: usize,
     stride: usize,
-    is_sum: bool,
+    has_residual: bool,
 ) -> (Network, u64) {
     let mut network = Network::default();
-    let order = Order::Nhwc;
-    let input = network.push(Layer::Input { index: 0, order }, from);
+    let layout = TensorLayout::Nhwc;
+    let input = network.push(Layer::Input { index: 0, layout }, from);
     let convolution = |network: &mut Network, residual| {
-        let around = (kernel - 1) / 2;
+        let padding = (kernel - 1) / 2;
         let to = shape(channels, from.height / stride);
-        let made = Layer::Convolution {
+        let layer = Layer::Convolution {
             input,
             weights: floats(channels * from.channels * kernel * kernel),
             bias: floats(channels),
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: Padding {
-                before: [around; 2],
-                after: [around; 2],
+                before: [padding; 2],
+                after: [padding; 2],
             },
             residual,
             clamp: Clamp::RELU,
         };
-        network.push(made, to)
+        network.push(layer, to)
     };
-    let residual = is_sum.then(|| (convolution(&mut network, None), 1));
+    let residual = has_residual.then(|| ResidualInput {
+        tensor: convolution(&mut network, None),
+        stride: 1,
+    });
     let last = convolution(&mut network, residual);
-    let mean = network.push(Layer::Mean { input: last }, shape(channels, 1));
+    let mean = network.push(Layer::GlobalAveragePool { input: last }, shape(channels, 1));
     network.outputs.push((mean, vec![1, channels]));
     let operations = operations(&network);
     (network, operations)
@@ -165,7 +170,7 @@ fn floats(count: usize) -> Arc<[f32]> {
         .collect()
 }
 
-/// Multiplications and additions of all convolutions, as the direct way has them.
+/// Multiplications and additions of all convolutions, as direct sums.
 fn operations(network: &Network) -> u64 {
     let of = |(layer, shape): &(Layer, Shape)| match layer {
         Layer::Convolution { weights, .. } => 2 * weights.len() * shape.height * shape.width,
@@ -174,7 +179,7 @@ fn operations(network: &Network) -> u64 {
     network.layers.iter().map(of).sum::<usize>() as u64
 }
 
-/// What is in MODEL_DIR, with its operations before any are saved.
+/// The model in MODEL_DIR, and its floating-point operations before the graph passes save some.
 fn model() -> (Network, u64) {
     let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
     let model = tract_onnx::onnx()
@@ -183,7 +188,8 @@ fn model() -> (Network, u64) {
     let model = model
         .with_input_fact(0, f32::fact([1, 224, 224, 3]).into())
         .unwrap();
-    let mut network = graph::read(&model.into_typed().unwrap()).expect("a model for the engine");
+    let mut network =
+        graph::read(&model.into_typed().unwrap()).expect("a model that the engine knows");
     let operations = operations(&network);
     network.fuse();
     network.pull_strides();
@@ -191,10 +197,8 @@ fn model() -> (Network, u64) {
 }
 
 fn runnable(network: &Network, isa: Isa) -> Runnable {
-    let (program, weights) = lower(network);
-    let mut floats = Floats::zeroed(weights.len());
-    floats.as_mut_slice().copy_from_slice(&weights);
-    Runnable::new(program, Weights::Owned(floats), isa).unwrap()
+    let (program, weights) = lower(network).unwrap();
+    Runnable::new(program, PackedWeights::owned(&weights), isa).unwrap()
 }
 
 fn buffers(runnable: &Runnable) -> (Vec<f32>, Vec<f32>) {
@@ -205,21 +209,16 @@ fn buffers(runnable: &Runnable) -> (Vec<f32>, Vec<f32>) {
     (input, vec![0.0; length(&program.outputs[0])])
 }
 
-/// A table of what criterion found.
+/// Prints a table of criterion's medians. A row that was never measured is left out.
 fn report(isa: Isa, rows: &[(String, u64)]) {
-    let median = |name: &str| -> Option<f64> {
-        let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-        let folder = Path::new(&target).join("criterion").join(isa.to_string());
-        let folder = folder.join(name.replace(['/', ':'], "_"));
-        let estimates = fs::read(folder.join("new/estimates.json")).ok()?;
-        let estimates: Value = serde_json::from_slice(&estimates).ok()?;
-        estimates["median"]["point_estimate"].as_f64()
-    };
-    let found = rows
-        .iter()
-        .filter_map(|(name, operations)| Some((name, median(name)?, *operations as f64)));
-    let peak = found.clone().find(|(name, ..)| *name == "peak");
-    let peak = peak.map(|(_, nanoseconds, operations)| operations / nanoseconds);
+    let mut measured = Vec::new();
+    for (name, operations) in rows {
+        if let Some(nanoseconds) = median(isa, name) {
+            measured.push((name, nanoseconds, *operations as f64 / nanoseconds));
+        }
+    }
+    let peak = measured.iter().find(|(name, ..)| *name == "peak");
+    let peak = peak.map(|(_, _, rate)| *rate);
     println!(
         "\n{:32}{:>10}{:>10}{:>9}",
         isa.to_string(),
@@ -227,10 +226,22 @@ fn report(isa: Isa, rows: &[(String, u64)]) {
         "GFLOP/s",
         "of peak"
     );
-    for (name, nanoseconds, operations) in found {
-        let rate = operations / nanoseconds;
+    for (name, nanoseconds, rate) in measured {
         let share = peak.map_or("–".into(), |peak| format!("{:.0}%", 100.0 * rate / peak));
         println!("{name:32}{:10.3}{rate:10.1}{share:>9}", nanoseconds / 1e6);
     }
     println!();
+}
+
+/// The last median that criterion measured, in nanoseconds. `None` if it measured none.
+fn median(isa: Isa, name: &str) -> Option<f64> {
+    let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let folder = Path::new(&target).join("criterion").join(isa.to_string());
+    let folder = folder.join(name.replace(['/', ':'], "_"));
+    let estimates = match fs::read(folder.join("new/estimates.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        estimates => estimates.unwrap(),
+    };
+    let estimates: Value = serde_json::from_slice(&estimates).unwrap();
+    Some(estimates["median"]["point_estimate"].as_f64().unwrap())
 }

@@ -16,7 +16,7 @@ use moth_classifier::{
     model::{Color, Input, Layout, Preprocess, Resize},
     photo::{Encoded, Image, Limits, tensor},
 };
-use moth_engine::{file, isa::Isa, op};
+use moth_engine::{file, isa::Isa, op, threads::with_threads};
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
@@ -77,7 +77,7 @@ fn model(peer: &str, threads: usize) {
     let run = || {
         let input = Tensor::from_shape(&shape, &values).unwrap();
         let started = Instant::now();
-        let run = || op::with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
+        let run = || with_threads(threads, || plan.run(tvec!(input.into_tvalue())));
         let output = match &pool {
             Some(pool) => multithread::multithread_tract_scope(pool.clone(), run),
             None => run(),

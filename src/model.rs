@@ -20,6 +20,7 @@ use moth_engine::{
     file::{self, FileError},
     isa::Isa,
     op,
+    threads::with_threads,
 };
 use tract_onnx::prelude::*;
 
@@ -188,7 +189,7 @@ impl Model {
         let outputs = self
             .threads
             .scope(threads, || {
-                op::with_threads(threads, || self.outputs(input))
+                with_threads(threads, || self.outputs(input))
             })
             .map_err(|error| RunError::Run(format!("{error:#}")))?;
         let labels = Arc::clone(&self.manifest.labels);
@@ -205,7 +206,7 @@ impl Model {
     }
 }
 
-/// Threads of `tract`'s own operators. The engine has its own ([`op::with_threads`]).
+/// Threads of `tract`'s own operators. The engine has its own ([`with_threads`]).
 enum TractThreads {
     One,
     /// A pool as large as the machine. Runs at the same time share it.

@@ -1,15 +1,15 @@
-//! A program ready to run, in a file: nothing of it is parsed or packed at start, but for a page of description.
+//! The compiled file: a program and its packed weights, ready to be mapped into memory.
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 8 | `MOTHNET\n` |
-//! | 4 | version of the format, little endian as all of it |
-//! | 4 | length of the description |
+//! | 4 | version of the format; this and all other numbers are little-endian |
+//! | 4 | length of the description in bytes |
 //! | 4 | CRC-32 of the description |
 //! | 4 | CRC-32 of the weights |
-//! | | the description, as JSON |
+//! | | the description: the program and the SHA-256 of its ONNX file, as JSON |
 //! | | zeros up to a multiple of 64 bytes |
-//! | | the weights, f32 |
+//! | | the packed weights, as f32 |
 
 use std::{
     fs::{self, File},
@@ -23,52 +23,81 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     isa::Isa,
-    kernel::{ALIGNMENT, MappedFile, Runnable, Weights},
+    kernel::{ALIGNMENT, MappedFile, PackedWeights, ProgramError, Runnable},
     program::Program,
 };
 
-const MAGIC: &[u8; 8] = b"MOTHNET\n";
-/// Anything that steps mean, or the order of weights, changes it.
-const VERSION: u32 = 2;
-const FIXED: usize = 24;
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "weights are mapped as they are in the file: little-endian"
+);
 
-/// What is in front of the weights.
+const MAGIC: &[u8; 8] = b"MOTHNET\n";
+/// Version of the format. It changes with the meaning of an operation and with the order of packed weights.
+const VERSION: u32 = 2;
+/// Length of everything before the description, in bytes.
+const HEADER_LEN: usize = 24;
+
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Description {
     /// SHA-256 of the ONNX file.
     model: String,
     program: Program,
 }
 
-/// Why a file cannot be run.
+/// Why a compiled file cannot be used. A retry does not help, except for [`FileError::Read`].
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// There is none.
-    #[error("there is none")]
+    /// The file does not exist.
+    #[error("there is none: compile the model")]
     Missing,
-    /// It cannot be read.
-    #[error("it cannot be read")]
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// It is something else.
-    #[error("it is no compiled model")]
-    Alien,
-    /// It was written by another version of this program.
-    #[error("it has version {0} of the format, and this is version {VERSION}")]
+    /// The file does not begin as a compiled model does.
+    #[error("it is no compiled model: compile the model again")]
+    NotCompiled,
+    /// The file has another version of the format.
+    #[error("it has version {0} of the format instead of {VERSION}: compile the model again")]
     Version(u32),
-    /// It is of another model.
-    #[error("it was compiled from another model, with SHA-256 {0}")]
+    /// The file was compiled from another ONNX file.
+    #[error("it was compiled from another model, with SHA-256 {0}: compile the model again")]
     Model(String),
-    /// It is not as it was written.
-    #[error("it is damaged: {0}")]
-    Damaged(String),
+    /// The file is not as it was written.
+    #[error("it is damaged: {0}; compile the model again")]
+    Damaged(#[source] Damage),
+    /// The file is as it was written, but its program is not sound or not for this CPU.
+    #[error("its program is refused: {0}; compile the model again")]
+    Program(#[from] ProgramError),
 }
 
-/// Writes a program with its weights, compiled from the ONNX file with this SHA-256. What was there stays until the
-/// new file is whole.
+/// How a compiled file differs from what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The description is cut off, or its CRC-32 is wrong.
+    #[error("the checksum of its description is wrong")]
+    Description,
+    /// The description has the right CRC-32, but is no program.
+    #[error("its description does not parse: {0}")]
+    Json(#[source] serde_json::Error),
+    /// There is something between the description and the weights.
+    #[error("the bytes before its weights are not zeros")]
+    Padding,
+    /// The weights have another length than the program says.
+    #[error("its weights are cut off or too long")]
+    Length,
+    /// The CRC-32 of the weights is wrong.
+    #[error("the checksum of its weights is wrong")]
+    Weights,
+}
+
+/// Writes a compiled file. `model` is the SHA-256 of the ONNX file. An existing file stays until the new one is
+/// complete.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The error of the system call.
 pub fn write(path: &Path, model: &str, program: &Program, weights: &[f32]) -> io::Result<()> {
     let description = serde_json::to_vec(&Description {
         model: model.to_owned(),
@@ -78,14 +107,14 @@ pub fn write(path: &Path, model: &str, program: &Program, weights: &[f32]) -> io
         .iter()
         .flat_map(|value| value.to_le_bytes())
         .collect();
-    let length = u32::try_from(description.len()).map_err(io::Error::other)?;
+    let len = u32::try_from(description.len()).map_err(io::Error::other)?;
     let numbers = [
         VERSION,
-        length,
+        len,
         crc32fast::hash(&description),
         crc32fast::hash(&bytes),
     ];
-    let end = FIXED + description.len();
+    let end = HEADER_LEN + description.len();
     let part = path.with_extension("part");
     let mut file = File::create(&part)?;
     file.write_all(MAGIC)?;
@@ -97,50 +126,63 @@ pub fn write(path: &Path, model: &str, program: &Program, weights: &[f32]) -> io
     fs::rename(part, path)
 }
 
-/// Opens a program that was compiled from the ONNX file with this SHA-256. Its weights stay in the file, of which
-/// the system keeps in memory what is used.
+/// Opens a compiled file. `model` is the SHA-256 of the ONNX file from which it must have been compiled.
+///
+/// The weights stay in the file, which is mapped into memory: the system may drop pages and read them again.
 ///
 /// # Errors
 ///
-/// A [`FileError`]; the file is then not used at all.
+/// A [`FileError`]. Nothing of the file runs before all of it was checked.
 pub fn open(path: &Path, model: &str, isa: Isa) -> Result<Runnable, FileError> {
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => FileError::Missing,
         _ => FileError::Read(error),
     })?;
     let file = MappedFile::new(&file).map_err(FileError::Read)?;
-    let (fixed, rest) = file.split_first_chunk::<FIXED>().ok_or(FileError::Alien)?;
-    let (magic, numbers) = fixed.split_at(MAGIC.len());
+    let (header, rest) = file
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or(FileError::NotCompiled)?;
+    let (magic, numbers) = header.split_at(MAGIC.len());
     if magic != MAGIC {
-        return Err(FileError::Alien);
+        return Err(FileError::NotCompiled);
     }
     let (numbers, _) = numbers.as_chunks::<4>();
-    let [version, length, crc, weights_crc] = [0, 1, 2, 3].map(|n| u32::from_le_bytes(numbers[n]));
+    let [version, len, crc, weights_crc] = [0, 1, 2, 3].map(|n| u32::from_le_bytes(numbers[n]));
     if version != VERSION {
         return Err(FileError::Version(version));
     }
-    let damaged = |what: &str| FileError::Damaged(what.to_owned());
     let description = rest
-        .get(..length as usize)
+        .get(..len as usize)
         .filter(|description| crc32fast::hash(description) == crc)
-        .ok_or_else(|| damaged("its description is not what was written"))?;
-    let Description { model: of, program } = serde_json::from_slice(description)
-        .map_err(|error| FileError::Damaged(error.to_string()))?;
-    if of != model {
-        return Err(FileError::Model(of));
+        .ok_or(FileError::Damaged(Damage::Description))?;
+    let Description {
+        model: compiled_from,
+        program,
+    } = serde_json::from_slice(description)
+        .map_err(|error| FileError::Damaged(Damage::Json(error)))?;
+    if compiled_from != model {
+        return Err(FileError::Model(compiled_from));
     }
-    let start = (FIXED + length as usize).next_multiple_of(ALIGNMENT);
-    let weights = file
-        .get(start..)
-        .filter(|weights| Some(weights.len()) == program.weights.checked_mul(4))
-        .ok_or_else(|| damaged("it is cut off"))?;
+    let end = HEADER_LEN + len as usize;
+    let start = end.next_multiple_of(ALIGNMENT);
+    let padding = file.get(end..start);
+    let padding = padding.ok_or(FileError::Damaged(Damage::Length))?;
+    if padding.iter().any(|&byte| byte != 0) {
+        return Err(FileError::Damaged(Damage::Padding));
+    }
+    let weights = &file[start..];
+    if Some(weights.len()) != program.weights_len.checked_mul(size_of::<f32>()) {
+        return Err(FileError::Damaged(Damage::Length));
+    }
     if crc32(weights) != weights_crc {
-        return Err(damaged("its weights are not what was written"));
+        return Err(FileError::Damaged(Damage::Weights));
     }
-    Runnable::new(program, Weights::Mapped(file, start), isa).map_err(FileError::Damaged)
+    let weights = PackedWeights::mapped(file, start);
+    let weights = weights.ok_or(FileError::Damaged(Damage::Length))?;
+    Ok(Runnable::new(program, weights, isa)?)
 }
 
-/// The CRC-32 of many bytes, by all CPUs.
+/// The CRC-32 of `bytes`, computed by all CPUs.
 fn crc32(bytes: &[u8]) -> u32 {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let parts = bytes.chunks(bytes.len().div_ceil(cpus).max(1));
@@ -160,4 +202,78 @@ fn crc32(bytes: &[u8]) -> u32 {
         }
     });
     whole.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fixtures::{convolution, input, network},
+        kernel::Fault,
+        lower::lower,
+        program::Operation,
+    };
+
+    /// A program with its weights, written with a change to the bytes between description and weights.
+    fn written(change: impl FnOnce(&mut Program), padding: u8) -> Result<Runnable, FileError> {
+        let (mut program, weights) = lower(&network([input(), convolution(0, 1)], 8)).unwrap();
+        change(&mut program);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.compiled");
+        write(&path, "0123", &program, &weights).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let start = bytes.len() - weights.len() * size_of::<f32>();
+        bytes[start - 1] ^= padding;
+        // Another file: one that is mapped must not change.
+        let path = folder.path().join("other.compiled");
+        fs::write(&path, bytes).unwrap();
+        open(&path, "0123", Isa::Portable)
+    }
+
+    #[test]
+    fn a_file_with_right_checksums_and_an_unsound_program_is_refused() {
+        assert!(written(|_| {}, 0).is_ok());
+        let refused = |change: fn(&mut Program)| match written(change, 0) {
+            Err(FileError::Program(error)) => error,
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("the program is not sound"),
+        };
+        // No load: the convolution would read what is in the arena.
+        let fault = Fault::NotLive;
+        let error = refused(|program| {
+            program.operations.remove(0);
+        });
+        assert_eq!(error, ProgramError::Operation { number: 0, fault });
+        let fault = Fault::OutsideWeights;
+        let error = refused(|program| {
+            if let Operation::Direct(convolution) = &mut program.operations[1] {
+                convolution.bias_offset += 16;
+            }
+        });
+        assert_eq!(error, ProgramError::Operation { number: 1, fault });
+    }
+
+    #[test]
+    fn a_program_that_says_another_length_of_weights_is_refused() {
+        for change in [
+            (|program| program.weights_len += 1) as fn(&mut Program),
+            |program| program.weights_len = usize::MAX,
+            |program| program.weights_len = 0,
+        ] {
+            let error = written(change, 0).err().unwrap();
+            assert!(
+                matches!(error, FileError::Damaged(Damage::Length)),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_before_the_weights_are_zeros() {
+        let error = written(|_| {}, 1).err().unwrap();
+        assert!(
+            matches!(error, FileError::Damaged(Damage::Padding)),
+            "{error}"
+        );
+    }
 }

@@ -1,0 +1,125 @@
+//! Networks of random shapes, after each graph pass and on each instruction set, against an interpreter in double
+//! precision.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod generator;
+mod interpreter;
+
+use std::sync::Arc;
+
+use generator::{Builder, networks};
+use interpreter::outputs;
+use moth_engine::{
+    isa::Isa,
+    kernel::{PackedWeights, Runnable},
+    lower::lower,
+    network::{Layer, Network, ResidualInput, Shape},
+    program::TensorLayout,
+};
+use proptest::prelude::*;
+
+fn run(network: &Network, input: &[f32], isa: Isa, threads: usize) -> Vec<f32> {
+    let (program, weights) = lower(network).unwrap();
+    let runnable = Runnable::new(program, PackedWeights::owned(&weights), isa).unwrap();
+    let length = runnable.program().outputs[0].iter().product();
+    // The second run uses the memory of the first, with all that is in it.
+    let mut both = [(); 2].map(|()| {
+        let mut output = vec![f32::NAN; length];
+        runnable.run(&[input], &mut [&mut output], threads);
+        output
+    });
+    assert_eq!(both[0], both[1]);
+    std::mem::take(&mut both[0])
+}
+
+/// The largest absolute error, relative to the largest value.
+fn relative_error(ours: &[f32], exact: &[f64]) -> f64 {
+    assert_eq!(ours.len(), exact.len());
+    let largest = exact
+        .iter()
+        .fold(1e-3, |largest: f64, value| largest.max(value.abs()));
+    let errors = std::iter::zip(ours, exact).map(|(ours, exact)| (f64::from(*ours) - exact).abs());
+    errors.fold(0.0, |largest: f64, value| {
+        assert!(!value.is_nan());
+        largest.max(value)
+    }) / largest
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn graph_passes_change_no_output((mut network, input) in networks()) {
+        let exact = outputs(&network, &input);
+        network.fuse();
+        prop_assert_eq!(&outputs(&network, &input), &exact);
+        network.pull_strides();
+        prop_assert_eq!(&outputs(&network, &input), &exact);
+    }
+
+    #[test]
+    fn kernels_agree_with_the_interpreter((mut network, input) in networks(), threads in 1..4usize) {
+        let exact = outputs(&network, &input);
+        let here = || Isa::ALL.into_iter().filter(|isa| isa.is_here());
+        for isa in here() {
+            let error = relative_error(&run(&network, &input, isa, threads), &exact);
+            prop_assert!(error < 2e-4, "{}: {}", isa, error);
+        }
+        network.fuse();
+        network.pull_strides();
+        for isa in here() {
+            let error = relative_error(&run(&network, &input, isa, threads), &exact);
+            prop_assert!(error < 2e-4, "{}, after the passes: {}", isa, error);
+        }
+    }
+}
+
+/// Winograd's algorithm loses some bits. The test shows how many, beside a direct convolution.
+#[test]
+fn the_error_of_winograds_algorithm_is_small() {
+    // Tiles of 4×4, and of 2×2.
+    for size in [56, 14] {
+        let [winograd, direct] = relative_errors(size);
+        println!(
+            "{size}×{size}: relative error {winograd:.1e}, of a direct convolution {direct:.1e}"
+        );
+        assert!(winograd < 1e-5 && direct < 2e-6);
+    }
+}
+
+/// Relative errors of Winograd's algorithm and of a direct convolution, for 64 channels and `size` × `size` pixels.
+fn relative_errors(size: usize) -> [f64; 2] {
+    let shape = Shape {
+        channels: 64,
+        height: size,
+        width: size,
+    };
+    let mut builder = Builder::new(5, TensorLayout::Nchw, shape);
+    let convolution = builder.convolution(0, 64, [3, 3], 1, [1, 1]).unwrap();
+    let network_outputs = &mut builder.network.outputs;
+    network_outputs.push((convolution, vec![1, 64, size, size]));
+    let values = builder.random.floats(64 * size * size);
+    let exact = outputs(&builder.network, &values);
+    let winograd = relative_error(&run(&builder.network, &values, Isa::detect(), 1), &exact);
+
+    // Lowering computes a convolution with a residual directly. The input is the residual, and a weight of −1 at the
+    // middle of each channel's own filter takes it away again.
+    let Layer::Convolution {
+        residual, weights, ..
+    } = &mut builder.network.layers[convolution].0
+    else {
+        unreachable!("the layer is a convolution")
+    };
+    *residual = Some(ResidualInput {
+        tensor: 0,
+        stride: 1,
+    });
+    let mut less: Vec<f32> = weights.to_vec();
+    for channel in 0..64 {
+        less[(channel * 64 + channel) * 9 + 4] -= 1.0;
+    }
+    *weights = Arc::from(less);
+    let direct = relative_error(&run(&builder.network, &values, Isa::detect(), 1), &exact);
+    [winograd, direct]
+}
