@@ -9,6 +9,7 @@ FROM ${RUST} AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src/engine/Cargo.toml src/engine/
+COPY tests/fuzz/Cargo.toml tests/fuzz/
 # The dependencies, in a layer of their own that stays until one of them changes: they take minutes.
 RUN mkdir benches \
  && echo 'fn main() {}' > src/main.rs \
