@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use crate::error::{Error, Source};
 
 /// Time kept back at the end of an invocation, to report what was not done.
@@ -91,7 +89,7 @@ impl Backoff {
     pub async fn pause(&mut self, source: impl Into<Source>) -> Result<(), Error> {
         let doublings = self.attempts.saturating_sub(1).min(16);
         let bound = FIRST_BOUND.saturating_mul(1 << doublings).min(LAST_BOUND);
-        let pause = bound.mul_f64(random_fraction());
+        let pause = bound.mul_f64(fastrand::f64());
         if Instant::now() + pause >= self.deadline.0 {
             return Err(self.expired(Some(source.into())));
         }
@@ -106,10 +104,4 @@ impl Backoff {
             source,
         }
     }
-}
-
-/// Evenly from 0 up to 1: the 53 bits of a double's mantissa out of a random UUID's low half.
-fn random_fraction() -> f64 {
-    let bits = Uuid::new_v4().as_u128() as u64 & ((1 << 53) - 1);
-    bits as f64 / (1u64 << 53) as f64
 }
