@@ -17,6 +17,7 @@ use std::{
 };
 
 use moth_engine::{
+    EngineError,
     file::{self, FileError},
     isa::Isa,
     op,
@@ -24,7 +25,7 @@ use moth_engine::{
 };
 use tract_onnx::prelude::*;
 
-use crate::photo::InputTensor;
+use crate::{error::chain, photo::InputTensor};
 pub use label::{Label, LabelError};
 pub use manifest::{
     Color, Input, Layout, MANIFEST, Manifest, ManifestError, Output, OutputKind, Preprocess, Resize,
@@ -108,7 +109,7 @@ pub enum ModelError {
         /// The system's error.
         source: io::Error,
     },
-    /// The ONNX file does not parse, or does not match the manifest.
+    /// The ONNX file does not parse, does not match the manifest, or cannot be run.
     #[error("{path} is not a model that can be run: {reason}")]
     Graph {
         /// Path of the ONNX file.
@@ -116,6 +117,16 @@ pub enum ModelError {
         /// `tract`'s error, or the difference to the manifest.
         reason: String,
     },
+}
+
+impl ModelError {
+    /// The engine supports the graph of `path` and cannot run it: a defect of the model or of the engine.
+    fn engine(path: &Path, error: &EngineError) -> Self {
+        Self::Graph {
+            path: path.to_owned(),
+            reason: chain(error),
+        }
+    }
 }
 
 /// Why one run of a model gave no probabilities.
@@ -150,10 +161,11 @@ impl Model {
                 let model = onnx::read(&path, &manifest)?;
                 match moth_engine::prepare(&model, isa) {
                     Ok(runnable) => (op::model(runnable), Backend::Engine(isa, unusable)),
-                    Err(unsupported) => (
+                    Err(EngineError::Graph(unsupported)) => (
                         model.into_optimized(),
                         Backend::Tract(unsupported.to_string()),
                     ),
+                    Err(error) => return Err(ModelError::engine(&path, &error)),
                 }
             }
         };
@@ -253,10 +265,14 @@ pub enum Compilation {
 /// A [`ModelError`] if the model cannot be run at all, or the file cannot be written.
 pub fn compile(dir: &Path) -> Result<Compilation, ModelError> {
     let manifest = Manifest::read(dir)?;
-    let model = onnx::read(&dir.join(&manifest.file), &manifest)?;
+    let onnx = dir.join(&manifest.file);
+    let model = onnx::read(&onnx, &manifest)?;
     let (program, weights) = match moth_engine::compile(&model) {
         Ok(compiled) => compiled,
-        Err(unsupported) => return Ok(Compilation::Unsupported(unsupported.to_string())),
+        Err(EngineError::Graph(unsupported)) => {
+            return Ok(Compilation::Unsupported(unsupported.to_string()));
+        }
+        Err(error) => return Err(ModelError::engine(&onnx, &error)),
     };
     let path = dir.join(COMPILED);
     let written = file::write(&path, &manifest.sha256, &program, &weights)

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use tracing::debug;
-use uuid::Uuid;
 
 use crate::error::{Error, Source, chain};
 
@@ -92,7 +91,7 @@ impl Backoff {
     /// [`Error::Deadline`] if the pause would end after the deadline.
     pub async fn pause(&mut self, source: impl Into<Source>) -> Result<(), Error> {
         let source = source.into();
-        let pause = bound(self.attempts).mul_f64(random_fraction());
+        let pause = bound(self.attempts).mul_f64(fastrand::f64());
         if Instant::now() + pause >= self.deadline.0 {
             return Err(self.expired(Some(source)));
         }
@@ -122,12 +121,6 @@ fn bound(attempts: u32) -> Duration {
     FIRST_BOUND.saturating_mul(1 << doublings).min(LAST_BOUND)
 }
 
-/// Uniform in [0, 1): 53 random bits, as many as the mantissa of a double has, from a random UUID.
-fn random_fraction() -> f64 {
-    let bits = Uuid::new_v4().as_u128() as u64 & ((1 << 53) - 1);
-    bits as f64 / (1u64 << 53) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,21 +132,6 @@ mod tests {
             .collect();
         assert_eq!(bounds, [50, 100, 200, 400, 800, 1000, 1000]);
         assert_eq!(bound(u32::MAX), LAST_BOUND);
-    }
-
-    #[test]
-    fn random_fractions_fill_the_unit_interval() {
-        let fractions: Vec<f64> = (0..1000).map(|_| random_fraction()).collect();
-        assert!(
-            fractions
-                .iter()
-                .all(|fraction| (0.0..1.0).contains(fraction))
-        );
-        // Each third is missed by 1,000 draws with probability (2/3)^1000.
-        for third in [0.0, 1.0 / 3.0, 2.0 / 3.0] {
-            let within = third..third + 1.0 / 3.0;
-            assert!(fractions.iter().any(|fraction| within.contains(fraction)));
-        }
     }
 
     #[tokio::test]

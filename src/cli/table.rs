@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use console::{Alignment, measure_text_width, pad_str};
 use indicatif::{ProgressBar, ProgressStyle};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::object::Escaped;
 
@@ -43,7 +43,9 @@ impl Column {
 
     /// A column as wide as the widest of `names`; of the maximum width if they are not known yet.
     pub(super) fn names<'a>(head: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
-        let width = names.map(|name| Escaped(name).to_string().width()).max();
+        let width = names
+            .map(|name| measure_text_width(&Escaped(name).to_string()))
+            .max();
         Self {
             align: Align::Name,
             ..Self::left(head, width.unwrap_or(MAX_NAME).min(MAX_NAME))
@@ -118,27 +120,21 @@ fn pad(column: &Column, cell: &str) -> String {
     if column.align == Align::Name {
         cell = shorten(&cell, column.width);
     }
-    let space = " ".repeat(column.width.saturating_sub(cell.width()));
-    if column.align == Align::Right {
-        space + &cell
-    } else {
-        cell + &space
-    }
+    let alignment = match column.align {
+        Align::Right => Alignment::Right,
+        Align::Left | Align::Name => Alignment::Left,
+    };
+    pad_str(&cell, column.width, alignment, None).into_owned()
 }
 
 /// `text`, or its end after `…` where it is wider than `width`.
 fn shorten(text: &str, width: usize) -> String {
-    if text.width() <= width {
+    if measure_text_width(text) <= width {
         return text.to_owned();
     }
-    let mut left = width.saturating_sub(1);
-    let end = text.char_indices().rev().take_while(|(_, c)| {
-        let fits = c.width().unwrap_or(0) <= left;
-        left = left.saturating_sub(c.width().unwrap_or(0));
-        fits
-    });
-    let start = end.last().map_or(text.len(), |(start, _)| start);
-    format!("…{}", &text[start..])
+    let mut ends = text.char_indices().map(|(start, _)| &text[start..]);
+    let end = ends.find(|end| measure_text_width(end) < width);
+    format!("…{}", end.unwrap_or_default())
 }
 
 #[cfg(test)]
