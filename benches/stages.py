@@ -56,7 +56,7 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )
         lines = [json.loads(line) for line in Path(data, "function.log").read_text().splitlines()]
-    images = [line for line in lines if line.get("message") == "image"]
+    images = [line for line in lines if line.get("message") == "photo"]
     assert len(images) == arguments.photos and all(line["outcome"] == "recorded" for line in images)
     sums = {stage: sum(line[stage] for line in images) for stage in STAGES}
     print(f"{len(images)} photos, {os.cpu_count()} CPUs")

@@ -275,4 +275,4 @@ def test_the_engine_runs_known_layers_and_tract_all_others(exported):
     command = [os.environ["CLASSIFIER_BIN"], "classify", "--self-test", "--json"]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MODEL_DIR": str(exported.out)})
     knows = exported.case.network is small_net
-    assert json.loads(run.stdout)["way"].startswith("stock tract") != knows
+    assert json.loads(run.stdout)["backend"].startswith("stock tract") != knows

@@ -19,7 +19,7 @@ LARGE = (PART + 1, 7 * MIB, 2 * PART, 2 * PART + 1, 12 * MIB)
 # Files that are not photos, and the reason in the ledger.
 REASONS = {
     "truncated": "the JPEG file is cut off: upload it again",
-    "text": "not a picture: send JPEG, PNG or WebP",
+    "text": "not a photo: send JPEG, PNG or WebP",
     "empty": "the file is empty: upload it again",
 }
 CLASSES = {"red": "AAW", "lime": "ECLW", "blue": "FAW"}

@@ -95,10 +95,6 @@ pub struct SettledPart {
 }
 
 /// The result of one record of an event.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "almost every record is of the large variant"
-)]
 pub enum Settled {
     /// The photo has its outcome.
     Ended {

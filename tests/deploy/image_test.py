@@ -106,7 +106,7 @@ def test_self_test_and_start_to_first_prediction(image, tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["passed"]
-    assert answer["way"].startswith("compiled, ")
+    assert answer["backend"].startswith("compiled, ")
     with capsys.disabled():
         print(f"\nstart to first prediction {elapsed * 1000:.0f} ms, including runc ", end="")
 

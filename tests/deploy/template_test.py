@@ -358,7 +358,7 @@ def test_alarms_watch_the_takeover_of_a_new_version(stack):
 
 
 def test_metrics_are_those_of_the_code(stack):
-    code = (ROOT / "src/metrics.rs").read_text()
+    code = (ROOT / "src/respond/metrics.rs").read_text()
     metrics = [alarm["Properties"] for alarm in of_type(stack, "AWS::CloudWatch::Alarm").values()]
     metrics += [
         query["MetricStat"]["Metric"]
@@ -393,7 +393,7 @@ def test_a_canary_is_judged_by_its_own_rejections(stack):
     assert [metric["MetricName"] for metric in metrics] == ["Rejected", "Recorded"]
     for metric in metrics:
         assert {"Name": "FunctionVersion", "Value": {"Fn::GetAtt": [version, "Version"]}} in metric["Dimensions"]
-    assert '"FunctionVersion"' in (ROOT / "src/metrics.rs").read_text()
+    assert '"FunctionVersion"' in (ROOT / "src/respond/metrics.rs").read_text()
 
 
 def test_the_pest_alert_is_raised_once_a_day(stack):
