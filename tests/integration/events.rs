@@ -1,31 +1,34 @@
-//! Every shape of event that the function serves, as AWS documents it, through the real binary.
+//! Every shape of event that the function serves, as AWS documents it.
 
-#![cfg(feature = "local")]
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
-
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
-use support::{COLOR_MODEL, Item, Options, Stack, event, picture, queue_event, string};
 
-/// A key that is spelled differently where it is form-encoded.
+use crate::support::{
+    command::root,
+    event::{event, queue_event},
+    item::{Item, string},
+    photo::photo,
+    stack::{Options, Stack},
+};
+
+/// A key whose form encoding differs from it.
 const KEY: &str = "plot 7/100% moth+é";
 const FORM_ENCODED: &str = "plot+7/100%25+moth%2B%C3%A9";
 
 /// The fixture files, by name.
 fn fixtures() -> BTreeMap<String, String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/events");
-    let files = fs::read_dir(folder).unwrap().map(|file| {
-        let path = file.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        (name, fs::read_to_string(path).unwrap())
-    });
+    let files = fs::read_dir(root().join("tests/events"))
+        .unwrap()
+        .map(|file| {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(path).unwrap())
+        });
     files.collect()
 }
 
-/// The event of `fixture` for object `name` of the key's folder.
+/// The event of `fixture` for the object `name` in the folder [`KEY`].
 fn fill(fixture: &str, name: &str, version: &str) -> Value {
     let event = fixture
         .replace("{{key}}", &format!("{KEY}/{name}"))
@@ -34,17 +37,9 @@ fn fill(fixture: &str, name: &str, version: &str) -> Value {
     serde_json::from_str(&event).unwrap()
 }
 
-fn options() -> Options<'static> {
-    Options {
-        variables: &[COLOR_MODEL],
-        notify: false,
-        ..Options::default()
-    }
-}
-
-/// A record without what tells one object from another.
+/// The attributes that records of different objects have in common.
 fn common(record: &Item) -> Item {
-    let own = [
+    let differing = [
         "ClassPredictionID",
         "Count_ClassName",
         "ImageURL_ClassName",
@@ -54,40 +49,42 @@ fn common(record: &Item) -> Item {
         "PredictedAt",
     ];
     let mut common = record.clone();
-    common.retain(|name, _| !own.contains(&name.as_str()));
+    common.retain(|name, _| !differing.contains(&name.as_str()));
     common
+}
+
+/// Checks the answer to the one task of a fixture of S3 Batch Operations.
+fn assert_task_succeeded(answer: &Value, schema_version: &str) {
+    let result = &answer["results"][0];
+    assert_eq!(result["taskId"], "dGFza2lkZ29lc2hlcmUK");
+    assert_eq!(result["resultCode"], "Succeeded");
+    let text = result["resultString"].as_str().unwrap();
+    assert!(text.starts_with("recorded: FAW number "), "{text}");
+    assert_eq!(answer["invocationSchemaVersion"], schema_version);
+    assert_eq!(
+        answer["invocationId"],
+        "YXNkbGZqYWRmaiBhc2RmdW9hZHNmZGpmaGFzbGtkaGZza2RmaAo"
+    );
 }
 
 #[tokio::test]
 async fn every_source_ends_in_the_same_record() {
-    let stack = Stack::with(options()).await;
+    let stack = Stack::with(Options::invoked_by_hand()).await;
     let fixtures = fixtures();
     assert_eq!(fixtures.len(), 11);
     for (name, fixture) in &fixtures {
         let key = format!("{KEY}/{name}");
-        let version = stack.upload(&key, picture("FAW")).await;
+        let version = stack.upload(&key, photo("FAW")).await;
         let answer = stack.invoke(&fill(fixture, name, &version)).await.unwrap();
         match name.as_str() {
             name if name.starts_with("sqs") => assert_eq!(answer, json!({"batchItemFailures": []})),
             name if name.starts_with("batch") => {
-                let result = &answer["results"][0];
-                assert_eq!(result["taskId"], "dGFza2lkZ29lc2hlcmUK");
-                assert_eq!(result["resultCode"], "Succeeded");
-                let text = result["resultString"].as_str().unwrap();
-                assert!(text.starts_with("recorded: FAW number "), "{text}");
-                assert_eq!(
-                    answer["invocationSchemaVersion"],
-                    name.rsplit('-').next().unwrap()
-                );
-                assert_eq!(
-                    answer["invocationId"],
-                    "YXNkbGZqYWRmaiBhc2RmdW9hZHNmZGpmaGFzbGtkaGZza2RmaAo"
-                );
+                assert_task_succeeded(&answer, name.rsplit('-').next().unwrap());
             }
             _ => assert_eq!(answer["outcomes"][0]["outcome"], "recorded", "{name}"),
         }
 
-        // Whichever source tells of it again, it is counted once.
+        // It is counted once, whichever source delivers it again.
         for again in fixtures.values() {
             let answer = stack.invoke(&fill(again, name, &version)).await.unwrap();
             let text = answer.to_string();
@@ -111,16 +108,15 @@ async fn every_source_ends_in_the_same_record() {
             format!("{url}{name}?versionId={}", string(record, "VersionId"))
         );
     }
-    println!("{} event shapes, each delivered after each", fixtures.len());
     stack.stop().await;
 }
 
 #[tokio::test]
-async fn a_queue_gets_back_just_the_messages_that_failed() {
-    let stack = Stack::with(options()).await;
+async fn a_queue_is_told_the_messages_that_failed() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
     let mut messages = Vec::new();
     let mut add = |id: &str, body: Value| messages.push((id.to_owned(), body));
-    let good = stack.upload("good.png", picture("AAW")).await;
+    let good = stack.upload("good.png", photo("AAW")).await;
     let bad = stack.upload("bad.png", b"not a picture".to_vec()).await;
     add("good", event(&[("moths", "good.png", Some(&good))]));
     add("rejected", event(&[("moths", "bad.png", Some(&bad))]));
@@ -142,9 +138,9 @@ async fn a_queue_gets_back_just_the_messages_that_failed() {
 }
 
 #[tokio::test]
-async fn tasks_of_batch_operations_are_answered_one_by_one() {
-    let stack = Stack::with(options()).await;
-    let good = stack.upload("good.png", picture("ECLW")).await;
+async fn each_task_of_batch_operations_has_its_own_result() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let good = stack.upload("good.png", photo("ECLW")).await;
     let bad = stack.upload("bad.png", b"<svg/>".to_vec()).await;
     let task = |id: &str, key: &str, version: Option<&str>, bucket: &str| json!({"taskId": id, "s3Key": key, "s3VersionId": version, "s3Bucket": bucket});
     let mut event = json!({
@@ -179,7 +175,7 @@ async fn tasks_of_batch_operations_are_answered_one_by_one() {
     let expected = expected.map(|(id, code)| (id.to_owned(), code.to_owned()));
     assert_eq!(codes(&answer), BTreeMap::from(expected), "{answer}");
 
-    // A manifest that names no version means the current one: known already.
+    // Without a version, a task means the current one, which is recorded already.
     event["tasks"] = json!([task("current", "good.png", None, "moths")]);
     let answer = stack.invoke(&event).await.unwrap();
     let result = &answer["results"][0];
@@ -194,8 +190,8 @@ async fn tasks_of_batch_operations_are_answered_one_by_one() {
 }
 
 #[tokio::test]
-async fn what_asks_for_nothing_succeeds_and_the_unknown_is_shown() {
-    let stack = Stack::with(options()).await;
+async fn events_without_objects_succeed() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
     let nothing = Ok(json!({"outcomes": []}));
     let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "moths"});
     assert_eq!(stack.invoke(&test).await, nothing);
@@ -209,7 +205,12 @@ async fn what_asks_for_nothing_succeeds_and_the_unknown_is_shown() {
     }
     let bridge = json!({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {}});
     assert_eq!(stack.invoke(&bridge).await, nothing);
+    stack.stop().await;
+}
 
+#[tokio::test]
+async fn an_unknown_event_is_shown_with_the_known_sources() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
     let error = stack.invoke(&json!({"hello": "world"})).await.unwrap_err();
     assert_eq!(error["errorType"], "MalformedEvent");
     let message = error["errorMessage"].as_str().unwrap();
