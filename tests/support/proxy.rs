@@ -100,6 +100,7 @@ impl Proxy {
     }
 
     /// From now on delays every call by `latency`.
+    #[allow(dead_code, reason = "the benchmark calls it")]
     pub(crate) fn latency(&self, latency: Duration) {
         self.plan(|plan| plan.latency = latency);
     }
