@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-/// A generator with a fresh seed. The seed is in the output of a test that fails; TEST_SEED=… repeats the run.
+/// A generator with a fresh seed. A test that fails prints it, and TEST_SEED=… makes the same choices again.
 pub(crate) fn generator() -> Rng {
     let seed = std::env::var("TEST_SEED").map_or_else(
         |_| fastrand::u64(..),
