@@ -28,6 +28,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use versioned_s3 as s3;
+
 use crate::{
     aws,
     config::{FunctionConfig, Tables},
@@ -35,7 +37,6 @@ use crate::{
 };
 
 pub use lambda::{FUNCTION, Lambda};
-pub use versioned_s3 as s3;
 
 /// Region of everything embedded.
 pub const REGION: &str = "us-east-1";

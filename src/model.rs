@@ -200,9 +200,7 @@ impl Model {
     pub fn run(&self, input: &InputTensor, threads: usize) -> Result<Probabilities, RunError> {
         let outputs = self
             .threads
-            .scope(threads, || {
-                with_threads(threads, || self.outputs(input))
-            })
+            .scope(threads, || with_threads(threads, || self.outputs(input)))
             .map_err(|error| RunError::Run(format!("{error:#}")))?;
         let labels = Arc::clone(&self.manifest.labels);
         Ok(match self.manifest.output.kind {

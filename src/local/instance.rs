@@ -5,8 +5,9 @@
 use std::{
     ffi::OsString,
     io,
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,7 +41,12 @@ use super::{
 /// Lambda's limit on the answer of a function, in bytes.
 const MAX_ANSWER: usize = 6 * 1024 * 1024;
 /// A function that exits this often in a row before it requests its first event is not started again.
-const MAX_STARTS: u32 = 2;
+const MAX_EXITS: u32 = 2;
+/// A function that is killed this often in a row before it requests its first event is not started again. The kernel
+/// kills it when memory is scarce. An operator or a test may kill it a few times by chance.
+const MAX_KILLS: u32 = 20;
+/// Number of the signal SIGKILL.
+const SIGKILL: i32 = 9;
 
 /// How instances of the function are started.
 pub(super) struct Function {
@@ -140,20 +146,35 @@ pub(super) async fn run(
     failed: mpsc::Sender<LocalError>,
     stopped: watch::Receiver<bool>,
 ) {
-    let mut starts = 0;
+    let (mut exits, mut kills) = (0, 0);
     while !*stopped.borrow() {
         let instance = Instance::new(queue.clone(), function.timeout);
-        let ended = match instance.run(&function, &stopped).await {
-            Ok(ended) => ended,
-            Err(error) => format!("cannot start {}: {error}", function.bootstrap.display()),
+        let end = match instance.run(&function, &stopped).await {
+            Ok(end) => end,
+            Err(error) => End {
+                reason: format!("cannot start {}: {error}", function.bootstrap.display()),
+                is_killed: false,
+            },
         };
-        instance.close(&ended);
-        starts = if instance.is_ready() { 0 } else { starts + 1 };
-        if starts == MAX_STARTS {
-            let _ = failed.try_send(function.failure(ended));
+        instance.close(&end.reason);
+        match (instance.is_ready(), end.is_killed) {
+            (true, _) => (exits, kills) = (0, 0),
+            (false, true) => kills += 1,
+            (false, false) => exits += 1,
+        }
+        if exits == MAX_EXITS || kills == MAX_KILLS {
+            // The channel is full if another instance has reported the same.
+            let _ = failed.try_send(function.failure(end.reason));
             return;
         }
     }
+}
+
+/// How an instance ended.
+struct End {
+    reason: String,
+    /// Whether SIGKILL ended it, from outside or by the kernel.
+    is_killed: bool,
 }
 
 /// An instance, as its Runtime API sees it.
@@ -189,11 +210,7 @@ impl Instance {
 
     /// Starts the process and waits until it exits, its invocation times out, or the services stop. Returns
     /// how it ended.
-    async fn run(
-        &self,
-        function: &Function,
-        stopped: &watch::Receiver<bool>,
-    ) -> io::Result<String> {
+    async fn run(&self, function: &Function, stopped: &watch::Receiver<bool>) -> io::Result<End> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut child = function.start(listener.local_addr()?.to_string())?;
         let mut copying = Copying::new();
@@ -204,15 +221,18 @@ impl Instance {
         let serve = tokio::spawn(serve.into_future());
         let id = child.id();
         function.instances.lock().extend(id);
-        let ended = tokio::select! {
-            status = child.wait() => how_it_ended(status?),
+        let (reason, is_killed) = tokio::select! {
+            status = child.wait() => {
+                let status = status?;
+                (format!("the runtime exited: {status}"), status.signal() == Some(SIGKILL))
+            }
             () = self.timeout() => {
                 child.kill().await?;
-                format!("task timed out after {} seconds", self.0.timeout.as_secs())
+                (format!("task timed out after {} seconds", self.0.timeout.as_secs()), false)
             }
             () = is_true(stopped) => {
                 child.kill().await?;
-                SHUT_DOWN.to_owned()
+                (SHUT_DOWN.to_owned(), false)
             }
         };
         copying.finish().await;
@@ -221,7 +241,7 @@ impl Instance {
             .lock()
             .retain(|&running| Some(running) != id);
         serve.abort();
-        Ok(ended)
+        Ok(End { reason, is_killed })
     }
 
     /// Waits until an invocation exceeds its time limit.
@@ -349,8 +369,4 @@ fn deadline_ms(timeout: Duration) -> u128 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis()
-}
-
-fn how_it_ended(status: ExitStatus) -> String {
-    format!("the runtime exited: {status}")
 }

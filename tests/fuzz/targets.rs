@@ -1,36 +1,34 @@
-//! What must hold of any bytes from outside, whoever made them: `cargo fuzz` and `tests/hostile.rs` call
-//! these, one for each parser.
+//! Properties that each parser must keep for any bytes. `cargo fuzz` checks them, and
+//! `tests/integration/hostile/parsers.rs`.
 
 #![allow(
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "each fuzz target uses its own, and a panic is a finding"
+    reason = "each fuzz target uses one function, and a panic is a finding"
 )]
 
 use moth_classifier::{
-    config::Limits,
-    error::Rejection,
     event,
-    manifest::{Color, Input, Layout, Manifest, Preprocess, Resize},
-    preprocess::{self, Encoded},
+    model::{Color, Input, Layout, Manifest, Preprocess, Resize},
+    photo::{self, Encoded, Limits, Rejection},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-/// Small, so that an input takes no time.
+/// Small limits, so that an input takes no time.
 const LIMITS: Limits = Limits {
     bytes: 1 << 20,
     pixels: 1 << 18,
 };
 
-/// Any JSON is an event or an error; what was created has a name, a harmless display and a plain URL.
+/// Any JSON is an event or an error. A created object has a name, a harmless display and a plain URL.
 pub fn event(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<Value>(bytes) else {
         return;
     };
     for part in event::parse(&event, "eu-west-1").parts {
-        for created in part.objects {
+        for created in part.records {
             match created {
                 Ok(created) => {
                     let object = &created.object;
@@ -47,7 +45,7 @@ pub fn event(bytes: &[u8]) {
     }
 }
 
-/// A key that decodes is the same once it is encoded and decoded again.
+/// A decoded key is the same after it is encoded and decoded again.
 pub fn key(bytes: &[u8]) {
     let Ok(encoded) = std::str::from_utf8(bytes) else {
         return;
@@ -58,7 +56,7 @@ pub fn key(bytes: &[u8]) {
     }
 }
 
-/// A manifest that is accepted has what the function relies on.
+/// An accepted manifest has the members that the function relies on.
 pub fn manifest(bytes: &[u8]) {
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
         assert!(!manifest.labels.is_empty());
@@ -68,14 +66,14 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// Any bytes are a picture or a rejection with a reason; a picture becomes a tensor of numbers.
+/// Any bytes are a picture or a rejection with a reason.
 pub fn picture(bytes: &[u8]) {
     if let Err(rejection) = tensor(bytes) {
         assert!(!rejection.to_string().is_empty());
     }
 }
 
-/// Whether `bytes` are a picture.
+/// Decodes `bytes`. The tensor has the shape of the input, and values from 0 to 1.
 pub fn tensor(bytes: &[u8]) -> Result<(), Rejection> {
     let input = Input {
         name: "image".into(),
@@ -97,7 +95,7 @@ pub fn tensor(bytes: &[u8]) -> Result<(), Rejection> {
     let (width, height) = picture.pixels.dimensions();
     let decoded = u64::from(width) * u64::from(height);
     assert!([1, 4, 16, 64].contains(&(pixels / decoded)) && pixels % decoded == 0);
-    let tensor = preprocess::tensor(&picture, &input, &preprocess);
+    let tensor = photo::tensor(&picture, &input, &preprocess);
     assert_eq!(tensor.shape, [1, 7, 13, 3]);
     assert_eq!(tensor.values.len(), 7 * 13 * 3);
     assert!(

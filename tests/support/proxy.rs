@@ -1,4 +1,15 @@
-//! What stands on the wire between the function and a service, and breaks what it is told to break.
+//! A proxy between the function and a service, which injects faults.
+//!
+//! `benches/contention.rs` includes this file too.
+
+#[path = "proxy/fault.rs"]
+mod fault;
+#[path = "proxy/plan.rs"]
+mod plan;
+#[path = "proxy/refusal.rs"]
+mod refusal;
+#[path = "proxy/request.rs"]
+mod request;
 
 use std::{
     collections::BTreeMap,
@@ -8,105 +19,40 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
-/// Past the timeout of an attempt, which is 5 s.
-pub const TOO_LATE: Duration = Duration::from_millis(5500);
+pub(crate) use fault::Fault;
+use plan::Plan;
+use request::Request;
 
-/// One way in which a call goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The connection breaks before the service saw the call.
-    DropBefore,
-    /// The service did its work; the connection breaks before it could answer.
-    DropAfter,
-    /// The answer comes when nobody waits for it any more.
-    Delay,
-    /// 500 InternalError.
-    ServerError,
-    /// 503 SlowDown.
-    SlowDown,
-    /// 400 ThrottlingException.
-    Throttling,
-    /// Another transaction has the item in its hands.
-    Conflict,
-    /// A read in bulk that had no capacity for any of its keys.
-    Unprocessed,
-    /// Half of the body comes.
-    Truncate,
-    /// A byte of the body is another.
-    Corrupt,
-    /// The function's processes are killed before the service saw the call.
-    KillBefore,
-    /// The service did its work; the function's processes are killed before they hear of it.
-    KillAfter,
-    /// The function's processes are killed once they have the answer.
-    KillAnswered,
-}
+/// Delay of a late answer: longer than the SDK waits for an attempt, which is 5 s.
+const TOO_LATE: Duration = Duration::from_millis(5500);
 
-impl Fault {
-    /// Those that leave the function alive.
-    pub const WIRE: [Fault; 10] = [
-        Fault::DropBefore,
-        Fault::DropAfter,
-        Fault::Delay,
-        Fault::ServerError,
-        Fault::SlowDown,
-        Fault::Throttling,
-        Fault::Conflict,
-        Fault::Unprocessed,
-        Fault::Truncate,
-        Fault::Corrupt,
-    ];
-
-    /// Those that kill it.
-    pub const KILLS: [Fault; 3] = [Fault::KillBefore, Fault::KillAfter, Fault::KillAnswered];
-
-    /// Whether a service can answer so.
-    pub fn happens_to(self, operation: &str) -> bool {
-        match self {
-            Fault::Conflict => matches!(operation, "TransactWriteItems" | "PutItem"),
-            Fault::Unprocessed => operation == "BatchGetItem",
-            _ => true,
-        }
-    }
-}
-
-/// What is to go wrong.
-#[derive(Default)]
-struct Plan {
-    /// The next `count` calls of an operation.
-    next: Vec<(String, Fault, usize)>,
-    /// One call in so many, by chance, goes wrong in one of these ways.
-    chance: Option<(u64, Vec<Fault>)>,
-    random: u64,
-    /// Time on the way to the service and back.
-    latency: Duration,
-}
+/// A proxy that listens on loopback. Clones are handles of the same proxy.
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Shared>);
 
 struct Shared {
     address: SocketAddr,
     service: OnceLock<SocketAddr>,
     plan: Mutex<Plan>,
+    /// Number of calls, by operation.
     calls: Mutex<BTreeMap<String, usize>>,
+    /// Number of injected faults, by operation and fault.
     faults: Mutex<BTreeMap<String, usize>>,
+    /// Kills the function's processes.
     kill: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Closed when the last handle of the proxy is gone.
+    /// Closed when the last handle of the proxy is dropped.
     _alive: mpsc::Sender<()>,
 }
 
-/// A proxy that listens on loopback.
-#[derive(Clone)]
-pub struct Proxy(Arc<Shared>);
-
 impl Proxy {
-    /// Listens; [`connect`](Self::connect) says in front of what.
-    pub async fn listen() -> Self {
+    /// Listens on a free port. [`connect`](Self::connect) names the service.
+    pub(crate) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (alive, mut gone) = mpsc::channel(1);
         let proxy = Self(Arc::new(Shared {
@@ -126,55 +72,60 @@ impl Proxy {
                     _ = gone.recv() => return,
                 };
                 let Some(shared) = weak.upgrade() else { return };
-                // A client that is killed breaks its connection: that is no fault of the proxy's.
+                // A killed client breaks its connection, which is no failure of the test.
                 tokio::spawn(async move { serve(client, &shared).await.ok() });
             }
         });
         proxy
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Passes calls on to `service`, and kills the function with `kill`.
-    pub fn connect(&self, service: SocketAddr, kill: impl Fn() + Send + Sync + 'static) {
+    /// Forwards calls to `service`. `kill` kills the function's processes.
+    pub(crate) fn connect(&self, service: SocketAddr, kill: impl Fn() + Send + Sync + 'static) {
         self.0.service.set(service).unwrap();
         assert!(self.0.kill.set(Box::new(kill)).is_ok());
     }
 
-    /// The next `count` calls of `operation` go wrong.
-    pub fn next(&self, operation: &str, fault: Fault, count: usize) {
-        let mut plan = self.0.plan.lock().unwrap();
-        plan.next.push((operation.to_owned(), fault, count));
+    /// Injects `fault` into the next `count` calls of `operation`.
+    pub(crate) fn next(&self, operation: &str, fault: Fault, count: usize) {
+        self.plan(|plan| plan.next(operation, fault, count));
     }
 
-    /// One call in `calls` goes wrong in one of the ways of `faults`, from now on, by `seed`.
-    pub fn by_chance(&self, calls: u64, faults: &[Fault], seed: u64) {
-        let mut plan = self.0.plan.lock().unwrap();
-        plan.chance = Some((calls, faults.to_vec()));
-        plan.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    /// From now on injects one of `faults` into one call in `calls`, chosen at random by `seed`.
+    pub(crate) fn by_chance(&self, calls: u64, faults: &[Fault], seed: u64) {
+        self.plan(|plan| plan.by_chance(calls, faults, seed));
     }
 
-    /// Every call takes this much longer.
-    pub fn latency(&self, latency: Duration) {
-        self.0.plan.lock().unwrap().latency = latency;
+    /// From now on delays every call by `latency`.
+    #[allow(dead_code, reason = "the benchmark calls it")]
+    pub(crate) fn latency(&self, latency: Duration) {
+        self.plan(|plan| plan.latency = latency);
     }
 
-    /// From now on nothing goes wrong.
-    pub fn heal(&self) {
-        let mut plan = self.0.plan.lock().unwrap();
-        plan.next.clear();
-        plan.chance = None;
+    /// From now on answers a GetObject of `key` with `date` as its Last-Modified.
+    pub(crate) fn last_modified(&self, key: &str, date: &str) {
+        self.plan(|plan| plan.dates.insert(key.to_owned(), date.to_owned()));
     }
 
-    /// How often each operation was called.
-    pub fn calls(&self) -> BTreeMap<String, usize> {
+    /// From now on injects no faults.
+    pub(crate) fn heal(&self) {
+        self.plan(Plan::heal);
+    }
+
+    fn plan<T>(&self, change: impl FnOnce(&mut Plan) -> T) {
+        change(&mut self.0.plan.lock().unwrap());
+    }
+
+    /// Number of calls, by operation.
+    pub(crate) fn calls(&self) -> BTreeMap<String, usize> {
         self.0.calls.lock().unwrap().clone()
     }
 
-    /// How often each fault happened.
-    pub fn faults(&self) -> BTreeMap<String, usize> {
+    /// Number of injected faults, by operation and fault.
+    pub(crate) fn faults(&self) -> BTreeMap<String, usize> {
         self.0.faults.lock().unwrap().clone()
     }
 }
@@ -186,25 +137,17 @@ impl fmt::Debug for Proxy {
 }
 
 impl Shared {
-    /// What is to happen to a call of `operation`.
-    fn draw(&self, operation: &str) -> (Option<Fault>, Duration) {
-        let mut plan = self.plan.lock().unwrap();
-        let next = plan
-            .next
-            .iter_mut()
-            .find(|(of, _, left)| of == operation && *left > 0);
-        let mut fault = next.map(|(_, fault, left)| {
-            *left -= 1;
-            *fault
-        });
-        if fault.is_none()
-            && let Some((calls, faults)) = plan.chance.clone()
-            && plan.random().is_multiple_of(calls)
-        {
-            let which = plan.random() as usize % faults.len();
-            fault = Some(faults[which]).filter(|fault| fault.happens_to(operation));
+    /// Draws the fault of a call, and counts both.
+    fn draw(&self, operation: &str) -> Option<Fault> {
+        let fault = self.plan.lock().unwrap().draw(operation);
+        let count = |counts: &Mutex<BTreeMap<String, usize>>, name: String| {
+            *counts.lock().unwrap().entry(name).or_default() += 1;
+        };
+        count(&self.calls, operation.to_owned());
+        if let Some(fault) = fault {
+            count(&self.faults, format!("{operation} {fault:?}"));
         }
-        (fault, plan.latency)
+        fault
     }
 
     fn kill(&self) {
@@ -212,33 +155,12 @@ impl Shared {
     }
 }
 
-impl Plan {
-    /// xorshift64: <https://www.jstatsoft.org/article/view/v008i14>.
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 16
-    }
-}
-
-/// One request of one connection, which is closed after it.
+/// Serves one request of a connection, then closes it.
 async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(request) = Request::read(&mut client).await? else {
         return Ok(());
     };
-    let operation = request.operation.as_str();
-    let (fault, latency) = shared.draw(operation);
-    *shared
-        .calls
-        .lock()
-        .unwrap()
-        .entry(operation.to_owned())
-        .or_default() += 1;
-    if let Some(fault) = fault {
-        let name = format!("{operation} {fault:?}");
-        *shared.faults.lock().unwrap().entry(name).or_default() += 1;
-    }
+    let fault = shared.draw(&request.operation);
     match fault {
         Some(Fault::DropBefore) => return Ok(()),
         Some(Fault::KillBefore) => {
@@ -246,17 +168,24 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             return Ok(());
         }
         Some(fault) => {
-            if let Some(answer) = refusal(fault, &request) {
+            if let Some(answer) = refusal::refusal(fault, &request) {
                 return client.write_all(&answer).await;
             }
         }
         None => {}
     }
+    let (latency, date) = {
+        let plan = shared.plan.lock().unwrap();
+        (plan.latency, plan.date_of(&request))
+    };
     tokio::time::sleep(latency / 2).await;
     let mut answer = request.forward(*shared.service.get().unwrap()).await?;
     tokio::time::sleep(latency / 2).await;
-    let head = position(&answer, b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
-    let middle = head + (answer.len() - head) / 2;
+    if let Some(date) = date {
+        request::replace_header(&mut answer, "last-modified", &date);
+    }
+    let body = request::body_start(&answer);
+    let middle = body + (answer.len() - body) / 2;
     match fault {
         Some(Fault::DropAfter) => return Ok(()),
         Some(Fault::KillAfter) => {
@@ -274,125 +203,4 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         shared.kill();
     }
     Ok(())
-}
-
-struct Request {
-    /// As the API calls it: GetObject, BatchGetItem, …
-    operation: String,
-    is_s3: bool,
-    head: Vec<u8>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    async fn read(client: &mut TcpStream) -> io::Result<Option<Self>> {
-        let mut bytes = Vec::new();
-        let head = loop {
-            if let Some(end) = position(&bytes, b"\r\n\r\n") {
-                break end;
-            }
-            if client.read_buf(&mut bytes).await? == 0 {
-                return Ok(None);
-            }
-        };
-        let body = bytes.split_off(head + 4);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let header = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(": "));
-            lines
-                .find(|(header, _)| header.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value)
-        };
-        let target = header("x-amz-target").and_then(|target| target.split_once('.'));
-        let length = header("content-length").map_or(0, |length| length.parse().unwrap());
-        let operation = match target {
-            Some((_, operation)) => operation.to_owned(),
-            None if text.starts_with("GET ") => "GetObject".into(),
-            None => text.split(' ').next().unwrap_or_default().to_owned(),
-        };
-        let mut request = Self {
-            operation,
-            is_s3: target.is_none(),
-            head: bytes,
-            body,
-        };
-        while request.body.len() < length {
-            if client.read_buf(&mut request.body).await? == 0 {
-                return Ok(None);
-            }
-        }
-        Ok(Some(request))
-    }
-
-    /// The service's whole answer.
-    async fn forward(&self, service: SocketAddr) -> io::Result<Vec<u8>> {
-        let mut upstream = TcpStream::connect(service).await?;
-        let end = self.head.len() - 2;
-        upstream.write_all(&self.head[..end]).await?;
-        upstream.write_all(b"Connection: close\r\n\r\n").await?;
-        upstream.write_all(&self.body).await?;
-        let mut answer = Vec::new();
-        upstream.read_to_end(&mut answer).await?;
-        Ok(answer)
-    }
-}
-
-/// The answer of a service that refuses, as it spells it.
-fn refusal(fault: Fault, request: &Request) -> Option<Vec<u8>> {
-    let xml = |status: &str, code: &str| {
-        let body = format!(
-            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>injected</Message></Error>"
-        );
-        http(status, "application/xml", &body)
-    };
-    let json = |status: &str, code: &str, more: Value| {
-        let mut body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "injected"});
-        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
-            body.extend(more);
-        }
-        http(status, "application/x-amz-json-1.0", &body.to_string())
-    };
-    let none = Value::Null;
-    Some(match (fault, request.is_s3) {
-        (Fault::ServerError, true) => xml("500 Internal Server Error", "InternalError"),
-        (Fault::ServerError, false) => {
-            json("500 Internal Server Error", "InternalServerError", none)
-        }
-        (Fault::SlowDown, true) => xml("503 Slow Down", "SlowDown"),
-        (Fault::SlowDown, false) => json("503 Service Unavailable", "ServiceUnavailable", none),
-        (Fault::Throttling, true) => xml("429 Too Many Requests", "ThrottlingException"),
-        (Fault::Throttling, false) => json("400 Bad Request", "ThrottlingException", none),
-        (Fault::Conflict, false) if request.operation == "TransactWriteItems" => {
-            let body: Value = serde_json::from_slice(&request.body).unwrap();
-            let items = body["TransactItems"].as_array().unwrap().len();
-            let mut reasons = vec![json!({"Code": "None"}); items];
-            reasons[items - 1] = json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
-            json(
-                "400 Bad Request",
-                "TransactionCanceledException",
-                json!({"CancellationReasons": reasons}),
-            )
-        }
-        (Fault::Unprocessed, false) => {
-            let body: Value = serde_json::from_slice(&request.body).unwrap();
-            let answer = json!({"Responses": {}, "UnprocessedKeys": body["RequestItems"]});
-            http("200 OK", "application/x-amz-json-1.0", &answer.to_string())
-        }
-        (Fault::Conflict, false) => json("400 Bad Request", "TransactionConflictException", none),
-        _ => return None,
-    })
-}
-
-fn http(status: &str, content_type: &str, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-fn position(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
-    bytes
-        .windows(pattern.len())
-        .position(|window| window == pattern)
 }

@@ -1,4 +1,4 @@
-//! The embedded S3 by itself, behind the real SDK client.
+//! The embedded S3 alone, with the real SDK client.
 
 use std::time::Duration;
 
@@ -6,38 +6,39 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{self, BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use moth_classifier::local::s3::{self, Configuration, Notification, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 use tokio::task::JoinHandle;
+use versioned_s3::{self as s3, Configuration, Notification, Store};
 
-pub const BUCKET: &str = "moths";
+pub(crate) const BUCKET: &str = "moths";
 
-pub const REGION: &str = "eu-west-1";
+pub(crate) const REGION: &str = "eu-west-1";
 
-pub fn configuration() -> Configuration {
+pub(crate) fn configuration() -> Configuration {
     Configuration {
         region: REGION.to_owned(),
         notifying_bucket: BUCKET.to_owned(),
     }
 }
 
-pub struct Server {
-    pub client: Client,
-    pub store: Store,
-    pub notifications: UnboundedReceiver<Notification>,
-    pub endpoint: String,
+/// A running S3. Its data stays in the folder that it was started with.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    pub(crate) store: Store,
+    pub(crate) notifications: UnboundedReceiver<Notification>,
+    pub(crate) endpoint: String,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub async fn start(folder: &TempDir) -> Self {
+    pub(crate) async fn start(folder: &TempDir) -> Self {
         Self::with_configuration(folder, configuration()).await
     }
 
-    pub async fn with_configuration(folder: &TempDir, configuration: Configuration) -> Self {
+    pub(crate) async fn with_configuration(folder: &TempDir, configuration: Configuration) -> Self {
         let (store, notifications) = Store::open(folder.path(), configuration).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -65,30 +66,31 @@ impl Server {
         }
     }
 
-    pub async fn with_bucket(folder: &TempDir, versioned: bool) -> Self {
+    /// Starts an S3 with an empty bucket.
+    pub(crate) async fn with_bucket(folder: &TempDir, versioned: bool) -> Self {
         let server = Self::start(folder).await;
         server.store.create_bucket(BUCKET, versioned).unwrap();
         server
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
 
-    pub async fn put(&self, key: &str, body: &[u8]) -> Option<String> {
+    pub(crate) async fn put(&self, key: &str, body: &[u8]) -> Option<String> {
         let put = self.client.put_object().bucket(BUCKET).key(key);
         let body = ByteStream::from(body.to_vec());
         put.body(body).send().await.unwrap().version_id
     }
 
-    pub async fn get(&self, key: &str, version: Option<&str>) -> Vec<u8> {
+    pub(crate) async fn get(&self, key: &str, version: Option<&str>) -> Vec<u8> {
         let get = self.client.get_object().bucket(BUCKET).key(key);
         let answer = get.set_version_id(version.map(str::to_owned)).send().await;
         answer.unwrap().body.collect().await.unwrap().to_vec()
     }
 
-    pub async fn keys(&self) -> Vec<String> {
+    pub(crate) async fn keys(&self) -> Vec<String> {
         let page = self.client.list_objects_v2().bucket(BUCKET).send().await;
         let objects = page.unwrap().contents.unwrap_or_default();
         objects
@@ -97,7 +99,7 @@ impl Server {
             .collect()
     }
 
-    pub async fn notification(&mut self) -> Notification {
+    pub(crate) async fn notification(&mut self) -> Notification {
         tokio::time::timeout(Duration::from_secs(5), self.notifications.recv())
             .await
             .unwrap()
@@ -105,11 +107,11 @@ impl Server {
     }
 }
 
-pub fn client(endpoint: &str, secret: &str) -> Client {
+pub(crate) fn client(endpoint: &str, secret: &str) -> Client {
     Client::from_conf(client_config(endpoint, "key", secret).build())
 }
 
-pub fn client_config(endpoint: &str, access_key: &str, secret: &str) -> config::Builder {
+pub(crate) fn client_config(endpoint: &str, access_key: &str, secret: &str) -> config::Builder {
     aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
@@ -118,8 +120,8 @@ pub fn client_config(endpoint: &str, access_key: &str, secret: &str) -> config::
         .http_client(aws_smithy_http_client::Builder::new().build_http())
 }
 
-/// HTTP status and error code.
-pub fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
+/// HTTP status and error code of a failed call.
+pub(crate) fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
     result: Result<T, SdkError<E>>,
 ) -> (u16, String) {
     match result.unwrap_err() {
@@ -131,19 +133,14 @@ pub fn failure<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
     }
 }
 
-/// What the error says.
-pub fn message<T, E: ProvideErrorMetadata>(result: &Result<T, SdkError<E>>) -> String {
+/// The message of a failed call.
+pub(crate) fn message<T, E: ProvideErrorMetadata>(result: &Result<T, SdkError<E>>) -> String {
     let error = result.as_ref().err().unwrap();
     error.message().unwrap_or_default().to_owned()
 }
 
-/// Bytes that differ from place to place.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7_u32;
-    (0..length)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        })
-        .collect()
+/// `length` bytes whose pattern does not repeat within a block or a part.
+pub(crate) fn bytes(length: usize) -> Vec<u8> {
+    // 251 is prime.
+    (0..length).map(|place| (place % 251) as u8).collect()
 }

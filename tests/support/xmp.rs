@@ -1,17 +1,11 @@
-//! Photos whose orientation stands in XMP, made from those that have it in EXIF.
-
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
+//! Moves the orientation of a photo from EXIF to XMP.
 
 use std::io::Write;
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 
-/// An XMP packet with an orientation, as photo editors write it.
-pub fn packet(orientation: u8) -> Vec<u8> {
+/// An XMP packet with an EXIF `orientation`, as photo editors write it.
+pub(crate) fn packet(orientation: u8) -> Vec<u8> {
     format!(
         r#"<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -25,7 +19,7 @@ pub fn packet(orientation: u8) -> Vec<u8> {
 }
 
 /// Replaces the EXIF of a JPEG with `packet`.
-pub fn jpeg(photo: &[u8], packet: &[u8]) -> Vec<u8> {
+pub(crate) fn jpeg(photo: &[u8], packet: &[u8]) -> Vec<u8> {
     let exif = photo.windows(6).position(|start| start == b"Exif\0\0");
     let start = exif.unwrap() - 4;
     assert_eq!(photo[start..start + 2], [0xff, 0xe1]);
@@ -37,10 +31,10 @@ pub fn jpeg(photo: &[u8], packet: &[u8]) -> Vec<u8> {
     [before, &[0xff, 0xe1], &length, &content, after].concat()
 }
 
-/// Leaves out the EXIF of a PNG, and puts `packet` before the first chunk of the kind `next`.
-pub fn png(photo: &[u8], packet: &[u8], next: &[u8; 4], compressed: bool) -> Vec<u8> {
+/// Removes the EXIF of a PNG, and inserts `packet` before the first chunk of the kind `next`.
+pub(crate) fn png(photo: &[u8], packet: &[u8], next: &[u8; 4], compressed: bool) -> Vec<u8> {
     let keyword = b"XML:com.adobe.xmp\0";
-    // Flag, method, no language and no translated keyword.
+    // Compression flag and method, an empty language and an empty translated keyword.
     let text = match compressed {
         true => [&keyword[..], &[1, 0, 0, 0], &zlib(packet)].concat(),
         false => [&keyword[..], &[0, 0, 0, 0], packet].concat(),
@@ -59,12 +53,13 @@ pub fn png(photo: &[u8], packet: &[u8], next: &[u8; 4], compressed: bool) -> Vec
         }
         rest = after;
     }
-    assert!(text.is_none() && bytes.len() != photo.len());
+    assert!(text.is_none(), "the PNG has a chunk {next:?}");
+    assert_ne!(bytes.len(), photo.len());
     bytes
 }
 
 /// A PNG chunk with its length and checksum: <https://www.w3.org/TR/png-3/#5Chunk-layout>.
-pub fn png_chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub(crate) fn png_chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let checked = [kind, content].concat();
     let mut crc = Crc::new();
     crc.update(&checked);
@@ -83,9 +78,9 @@ fn zlib(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Replaces the EXIF of a WebP, its last chunk, with `packet`:
+/// Replaces the EXIF of a WebP, which is its last chunk, with `packet`:
 /// <https://developers.google.com/speed/webp/docs/riff_container>.
-pub fn webp(photo: &[u8], packet: &[u8]) -> Vec<u8> {
+pub(crate) fn webp(photo: &[u8], packet: &[u8]) -> Vec<u8> {
     let exif = photo.windows(4).rposition(|kind| kind == b"EXIF");
     let mut bytes = photo[..exif.unwrap()].to_vec();
     bytes.extend(b"XMP ");
@@ -94,7 +89,7 @@ pub fn webp(photo: &[u8], packet: &[u8]) -> Vec<u8> {
     bytes.extend(&[0][..packet.len() % 2]);
     let size = u32::try_from(bytes.len() - 8).unwrap();
     bytes[4..8].copy_from_slice(&size.to_le_bytes());
-    // The header's flags: XMP instead of EXIF.
+    // The flags in the header: XMP instead of EXIF.
     assert_eq!(&bytes[12..16], b"VP8X");
     bytes[20] ^= 0b1100;
     bytes

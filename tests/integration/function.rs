@@ -1,0 +1,8 @@
+//! The function: the real binary behind a real Runtime API, S3 and DynamoDB.
+
+mod batch;
+mod buckets;
+mod deliveries;
+mod metrics;
+mod record;
+mod upgrade;

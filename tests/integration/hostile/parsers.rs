@@ -1,0 +1,110 @@
+//! The properties of the fuzz targets, on fixtures and on mutations of them.
+
+use std::{
+    fs,
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+};
+
+use super::{corpus::turned_by_xmp, mutation::mutate, targets};
+use crate::support::{
+    command::{root, test_image},
+    photo::photo,
+    random,
+};
+
+/// A fuzz target, and the inputs that are mutated for it.
+struct Target {
+    name: &'static str,
+    run: fn(&[u8]),
+    seeds: Vec<Vec<u8>>,
+    /// Mutations in the long level.
+    mutations: usize,
+}
+
+#[test]
+fn parsers_survive_some_mutations() {
+    parsers_survive_one_mutation_in(20);
+}
+
+#[test]
+#[ignore = "long: 61,000 mutations"]
+fn parsers_survive_many_mutations() {
+    parsers_survive_one_mutation_in(1);
+}
+
+fn parsers_survive_one_mutation_in(share: usize) {
+    let mut random = random::generator();
+    for target in targets() {
+        for seed in &target.seeds {
+            target.holds(seed);
+        }
+        for n in 0..target.mutations / share {
+            let mut bytes = target.seeds[n % target.seeds.len()].clone();
+            let other = &target.seeds[random.usize(..target.seeds.len())];
+            mutate(&mut bytes, other, &mut random);
+            target.holds(&bytes);
+        }
+    }
+}
+
+impl Target {
+    /// Fails with the input if the target panics.
+    fn holds(&self, bytes: &[u8]) {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(bytes))) {
+            println!(
+                "{} panics at {:?}",
+                self.name,
+                bytes.escape_ascii().to_string()
+            );
+            panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn targets() -> [Target; 4] {
+    let read = |path: PathBuf| fs::read(path).unwrap();
+    let events = fs::read_dir(root().join("tests/events")).unwrap();
+    let mut events: Vec<Vec<u8>> = events.map(|file| read(file.unwrap().path())).collect();
+    events.sort();
+    let keys = [
+        "a+b%2Bc.jpg",
+        "100%25+caf%C3%A9/%E8%9B%BE.jpg",
+        "%",
+        "%F",
+        "%FF%",
+    ];
+    let manifests = ["model", "tests/color_model"];
+    let pictures = ["bad/truncated.png", "bad/truncated.jpg"];
+    let mut pictures = pictures.map(|name| read(test_image(name))).to_vec();
+    pictures.push(photo("FAW"));
+    pictures.extend(turned_by_xmp());
+    [
+        Target {
+            name: "event",
+            run: targets::event,
+            seeds: events,
+            mutations: 20_000,
+        },
+        Target {
+            name: "key",
+            run: targets::key,
+            seeds: keys.map(|key| key.as_bytes().to_vec()).to_vec(),
+            mutations: 20_000,
+        },
+        Target {
+            name: "manifest",
+            run: targets::manifest,
+            seeds: manifests
+                .map(|model| read(root().join(model).join("model.json")))
+                .to_vec(),
+            mutations: 20_000,
+        },
+        Target {
+            name: "picture",
+            run: targets::picture,
+            seeds: pictures,
+            mutations: 1000,
+        },
+    ]
+}
