@@ -1,7 +1,5 @@
 //! The classifier: photo bytes → probabilities. This is the CPU-bound stage of the pipeline.
 
-mod cpus;
-
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -10,11 +8,11 @@ use std::{
 
 use crate::{
     config::ComputeConfig,
+    cpus::Cpus,
     error::Error,
-    model::{Manifest, Model, ModelError, Probabilities},
-    photo::{self, Encoded, InputTensor, Limits, Rejection, sniff},
+    model::{InputTensor, Manifest, Model, ModelError, Probabilities},
+    photo::{self, Encoded, Limits, Rejection, sniff},
 };
-pub use cpus::{Cpus, granted_cpus, memory_of_cpus, share};
 
 /// A model, the limits on its photos, and the CPUs on which it runs.
 pub struct Classifier {
@@ -59,7 +57,7 @@ impl Classifier {
     }
 
     /// The CPUs on which it runs.
-    pub fn cpus(&self) -> &Cpus {
+    pub(crate) fn cpus(&self) -> &Cpus {
         &self.cpus
     }
 

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use moth_engine::isa::Isa;
 
 use crate::{
-    classifier::{granted_cpus, memory_of_cpus},
+    cpus::{granted_cpus, memory_of_cpus},
     photo::Limits,
 };
 

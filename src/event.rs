@@ -16,7 +16,7 @@
 //! # A new event source
 //!
 //! 1. Add a file to `event/` with a function from [`Value`] to `Option<…>`: `None` means that the event
-//!    is of another source. [`eventbridge`] is the shortest example.
+//!    is of another source. `eventbridge.rs` is the shortest example.
 //! 2. Call it in [`parse`] if the source answers item by item, else in `created`, where SNS and SQS find
 //!    it too. A new kind of answer is a variant of [`Source`] and a case in `respond/answer.rs`.
 //! 3. Put a recorded event into `tests/events/`.

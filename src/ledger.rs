@@ -18,7 +18,7 @@
 //! attempt with it fails. The extra read costs a thirtieth of such an attempt, and bursts drain 2 to 8
 //! times faster with it.
 //!
-//! Each item has a [`CommitId`], which each call of [`Ledger::commit`] and [`Ledger::reject`] draws. It
+//! Each item has a `CommitId`, which each call of [`Ledger::commit`] and [`Ledger::reject`] draws. It
 //! distinguishes our own write, whose response was lost, from a duplicate delivery. If the process dies
 //! after the commit, the event is delivered again, and the lookup finds the photo counted.
 //!

@@ -17,7 +17,7 @@
 //! 3. [`pipeline`] takes all photos of an event to their [`outcome`]s. Read it next.
 //! 4. [`aws`] reads exactly the object version of the event, and draws the pauses between retries.
 //! 5. [`classifier`] is the CPU-bound stage: [`photo`] turns bytes into the tensor that the manifest
-//!    describes, and [`model`] runs the network through `tract`. `classifier/cpus.rs` is the CPU policy.
+//!    describes, and [`model`] runs the network through `tract`. [`cpus`] is the CPU policy.
 //! 6. [`prediction`] has the terms and formats of a record.
 //! 7. [`ledger`] writes record, counter and ledger item in one transaction. It proves "exactly once".
 //! 8. [`respond`] makes answer, log lines and metrics from the outcomes.
@@ -61,6 +61,7 @@ pub mod aws;
 pub mod classifier;
 pub mod cli;
 pub mod config;
+mod cpus;
 pub mod error;
 pub mod event;
 pub mod handler;
@@ -70,10 +71,10 @@ pub mod local;
 mod logging;
 pub mod model;
 pub mod object;
-pub mod outcome;
+mod outcome;
 pub mod photo;
-pub mod pipeline;
+mod pipeline;
 pub mod prediction;
 #[cfg(feature = "stack")]
-pub mod redeliver;
-pub mod respond;
+mod redeliver;
+mod respond;

@@ -8,6 +8,7 @@ mod dynamodb;
 mod instance;
 pub(crate) mod lambda;
 mod log;
+mod objects;
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +34,6 @@ use versioned_s3 as s3;
 use crate::{
     aws,
     config::{FunctionConfig, Tables},
-    error::chain,
 };
 
 pub use lambda::{FUNCTION, Lambda};
@@ -206,8 +206,8 @@ impl Local {
                 reason,
             })?;
 
-        let (store, notifications) = open_store(&folder)?;
-        tasks.push(serve_s3(s3_listener, &store, &stopped));
+        let (store, notifications) = objects::open(&folder)?;
+        tasks.push(objects::serve(s3_listener, &store, &stopped));
 
         let (failed, failure) = mpsc::channel(1);
         let (lambda, queue) = Lambda::new();
@@ -228,7 +228,7 @@ impl Local {
         tasks.push(tokio::spawn(invoke_api));
 
         let (delivered, deliveries) = mpsc::unbounded_channel();
-        let delivery = Notifier {
+        let delivery = objects::Notifier {
             lambda: lambda.clone(),
             store,
             delivered,
@@ -238,7 +238,7 @@ impl Local {
             match settings.notify {
                 true => delivery.run(notifications, until).await,
                 // The events are discarded, so that the channel does not fill up.
-                false => discard(notifications, until).await,
+                false => objects::discard(notifications, until).await,
             }
         }));
         let local = Self {
@@ -281,92 +281,6 @@ impl Local {
                 abort.abort();
             }
         }
-    }
-}
-
-/// Opens the object store in `folder`, with the bucket.
-fn open_store(
-    folder: &Path,
-) -> Result<(s3::Store, mpsc::UnboundedReceiver<s3::Notification>), LocalError> {
-    let failed = |source| LocalError::Objects {
-        folder: folder.to_owned(),
-        source,
-    };
-    let configuration = s3::Configuration {
-        region: REGION.to_owned(),
-        notifying_bucket: BUCKET.to_owned(),
-    };
-    let (store, notifications) = s3::Store::open(folder, configuration).map_err(failed)?;
-    store.create_bucket(BUCKET, true).map_err(failed)?;
-    Ok((store, notifications))
-}
-
-fn serve_s3(
-    listener: TcpListener,
-    store: &s3::Store,
-    stopped: &watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let credentials = s3::Credentials {
-        access_key: CREDENTIALS.0.to_owned(),
-        secret_key: CREDENTIALS.1.to_owned(),
-    };
-    let serve = s3::serve(listener, store.clone(), credentials, is_true(stopped));
-    tokio::spawn(async move {
-        if let Err(error) = serve.await {
-            tracing::error!(%error, "the embedded S3 stopped");
-        }
-    })
-}
-
-/// Delivers the events of the bucket to the function.
-struct Notifier {
-    lambda: Lambda,
-    store: s3::Store,
-    delivered: mpsc::UnboundedSender<Delivery>,
-}
-
-impl Notifier {
-    async fn run(
-        self,
-        mut notifications: mpsc::UnboundedReceiver<s3::Notification>,
-        until: impl Future<Output = ()>,
-    ) {
-        let this = Arc::new(self);
-        tokio::pin!(until);
-        // The channel does not close by itself: each delivery needs the store, which owns the sender.
-        while let Some(notification) = tokio::select! {
-            notification = notifications.recv() => notification,
-            () = &mut until => None,
-        } {
-            tokio::spawn(Arc::clone(&this).deliver(notification));
-        }
-    }
-
-    async fn deliver(self: Arc<Self>, notification: s3::Notification) {
-        let s3::Notification { id, event } = notification;
-        let payload = event.to_string().into();
-        let Some(answer) = self.lambda.invoke_asynchronously(payload).await else {
-            return; // Lambda stopped: the next run delivers the event
-        };
-        if let Err(error) = self.store.delivered(id) {
-            tracing::error!(
-                error = chain(&error),
-                "a delivered event cannot be removed from the store: the next run in this folder delivers it again"
-            );
-        }
-        // The receiver is dropped when the process is about to end.
-        let _ = self.delivered.send(Delivery { event, answer });
-    }
-}
-
-async fn discard(
-    mut notifications: mpsc::UnboundedReceiver<s3::Notification>,
-    until: impl Future<Output = ()>,
-) {
-    let all = async { while notifications.recv().await.is_some() {} };
-    tokio::select! {
-        () = all => {}
-        () = until => {}
     }
 }
 

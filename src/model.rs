@@ -25,7 +25,7 @@ use moth_engine::{
 };
 use tract_onnx::prelude::*;
 
-use crate::{error::chain, photo::InputTensor};
+use crate::error::chain;
 pub use label::{Label, LabelError};
 pub use manifest::{
     Color, Input, Layout, MANIFEST, Manifest, ManifestError, Output, OutputKind, Preprocess, Resize,
@@ -73,6 +73,15 @@ impl fmt::Display for Backend {
             }
         }
     }
+}
+
+/// One image as the model's input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputTensor {
+    /// Four axes in the manifest's layout. The batch size is 1.
+    pub shape: [usize; 4],
+    /// Values in row-major order.
+    pub values: Vec<f32>,
 }
 
 /// Why a model cannot be loaded.

@@ -14,10 +14,12 @@ mod rejection;
 mod resize;
 mod segments;
 mod sniff;
+mod stored;
 mod tensor;
 
-pub use decode::{Encoded, Image, Limits};
+pub use decode::{Encoded, Limits};
 pub use rejection::Rejection;
 pub use resize::resize;
 pub(crate) use sniff::sniff;
-pub use tensor::{InputTensor, tensor};
+pub use stored::Image;
+pub use tensor::tensor;

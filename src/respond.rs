@@ -5,11 +5,10 @@ mod answer;
 mod log;
 mod metrics;
 mod report;
+mod settle;
 
-pub use answer::{
-    Answer, FailedMessage, InvocationError, ResultCode, Settled, SettledPart, TaskResult, answer,
-    settle,
-};
+pub use answer::{Answer, FailedMessage, InvocationError, ResultCode, TaskResult, answer};
 pub(crate) use log::{log_failure, log_outcome};
 pub use metrics::{Invocation, NAMESPACE, metric_lines};
 pub use report::{AnswerError, Report, Word, read_outcomes};
+pub use settle::{Settled, SettledPart, settle};

@@ -26,8 +26,8 @@ use super::{
     interrupted,
 };
 use crate::{
-    classifier::share,
     config::FunctionConfig,
+    cpus::share,
     event,
     local::{
         self, BUCKET, CREDENTIALS, Delivery, Events, Local, LocalError, REGION, Settings,

@@ -4,15 +4,14 @@ use std::io::Cursor;
 
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits as DecoderLimits,
-    RgbImage, metadata::Orientation,
 };
 
 use super::{
     jpeg, orientation,
     rejection::Rejection,
-    resize,
     segments::{jpeg_is_complete, webp_frame_pixels},
     sniff::sniff,
+    stored::{Image, stored_size},
 };
 use crate::model::Input;
 
@@ -27,14 +26,6 @@ pub struct Limits {
     pub bytes: u64,
     /// MAX_IMAGE_PIXELS: the largest width × height that is decoded.
     pub pixels: u64,
-}
-
-/// A decoded photo in the orientation in which it is stored.
-pub struct Image {
-    /// Pixels as stored; those of a large JPEG are reduced to 1/2, 1/4 or 1/8 of its width and height.
-    pub pixels: RgbImage,
-    /// Transformation that shows the image upright.
-    pub orientation: Orientation,
 }
 
 /// A JPEG, PNG or WebP file whose header has been read.
@@ -124,7 +115,7 @@ impl<'a> Encoded<'a> {
             && let Some(pixels) = jpeg::decode_reduced(
                 self.bytes,
                 self.decoder.dimensions(),
-                resize::stored_size(input, orientation),
+                stored_size(input, orientation),
             )
         {
             return Ok(Image {
@@ -162,7 +153,10 @@ fn rejection(format: ImageFormat, error: ImageError) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use image::{ImageEncoder, codecs::jpeg::JpegEncoder, codecs::png::PngEncoder};
+    use image::{
+        ImageEncoder, RgbImage,
+        codecs::{jpeg::JpegEncoder, png::PngEncoder},
+    };
 
     use super::*;
     use crate::model::Layout;

@@ -10,6 +10,7 @@
 //!
 //! Section numbers refer to ITU-T T.81, <https://www.w3.org/Graphics/JPEG/itu-t81.pdf>.
 
+mod coefficients;
 mod header;
 mod huffman;
 mod idct;

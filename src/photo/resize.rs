@@ -3,9 +3,9 @@
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images as buffers,
 };
-use image::{DynamicImage, RgbImage, metadata::Orientation};
+use image::{DynamicImage, RgbImage};
 
-use super::decode::Image;
+use super::stored::{Image, stored_size, swaps_axes};
 use crate::model::{Input, Resize};
 
 /// Largest intermediate image between the two passes of a resize, in pixels. A JPEG with the maximum
@@ -29,23 +29,6 @@ pub fn resize(image: &Image, input: &Input, filter: Resize) -> RgbImage {
     let mut upright = DynamicImage::ImageRgb8(scale(&half, size, filter));
     upright.apply_orientation(image.orientation);
     upright.into_rgb8()
-}
-
-/// Whether stored rows become columns of the upright image.
-fn swaps_axes(orientation: Orientation) -> bool {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(
-        orientation,
-        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
-    )
-}
-
-/// Width and height of the model's input before the image is turned upright.
-pub(super) fn stored_size(input: &Input, orientation: Orientation) -> (u32, u32) {
-    match swaps_axes(orientation) {
-        true => (input.height, input.width),
-        false => (input.width, input.height),
-    }
 }
 
 /// Size between the two passes: that of Pillow, unless it exceeds [`MAX_INTERMEDIATE`].
@@ -88,6 +71,8 @@ fn scale(pixels: &RgbImage, (width, height): (u32, u32), filter: Resize) -> RgbI
 
 #[cfg(test)]
 mod tests {
+    use image::metadata::Orientation;
+
     use super::*;
     use crate::model::Layout;
 

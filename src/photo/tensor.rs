@@ -4,17 +4,8 @@ use std::array;
 
 use image::RgbImage;
 
-use super::{decode::Image, resize::resize};
-use crate::model::{Color, Input, Layout, Preprocess};
-
-/// One image as the model's input.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InputTensor {
-    /// Four axes in the manifest's layout. The batch size is 1.
-    pub shape: [usize; 4],
-    /// Values in row-major order.
-    pub values: Vec<f32>,
-}
+use super::{resize::resize, stored::Image};
+use crate::model::{Color, Input, InputTensor, Layout, Preprocess};
 
 /// Resizes `image` to the size of `input`, turns it upright, and converts it to the tensor that the
 /// manifest describes.

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value, json};
 
-use super::answer::{Settled, SettledPart};
+use super::settle::{Settled, SettledPart};
 use crate::outcome::{Outcome, Timings};
 
 /// Namespace of all metrics.

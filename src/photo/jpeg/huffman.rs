@@ -1,6 +1,6 @@
 //! Entropy-coded segment → DCT coefficients.
 
-use super::idct::{Block, Kept};
+use super::coefficients::{Block, Kept};
 
 /// Width of the lookup tables in bits. Longer codes are rare.
 const LOOKUP_BITS: u32 = 11;

@@ -6,30 +6,10 @@
 
 use std::{array, f32::consts::PI};
 
-use super::huffman::{Ac, Bits};
-
-/// Row-major position of the k-th coefficient in zigzag order: figure A.6.
-const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
-
-/// Slot in a [`Block`] for coefficients that are discarded.
-const UNUSED: u8 = 64;
-
-/// The lowest N×M coefficients of a block in row-major order; slot [`UNUSED`] receives the others.
-pub(super) type Block = [f32; 65];
-
-/// The coefficients that are kept, in zigzag order.
-pub(super) struct Kept {
-    /// Slot of each coefficient in a [`Block`].
-    pub(super) slots: [u8; 64],
-    /// Quantization factor of each coefficient.
-    pub(super) factors: [f32; 64],
-    /// Zigzag index after the last kept coefficient.
-    pub(super) end: usize,
-}
+use super::{
+    coefficients::{Block, Kept},
+    huffman::{Ac, Bits},
+};
 
 type Transform = fn(&Block, &[Cosines; 2], &mut [u8], usize);
 
@@ -49,20 +29,10 @@ type Cosines = [[f32; 8]; 8];
 
 impl Idct {
     pub(super) fn new(width: usize, height: usize, quantization: &[u16; 64]) -> Option<Self> {
-        let slots = ZIGZAG.map(
-            |place| match (usize::from(place % 8), usize::from(place / 8)) {
-                (u, v) if u < width && v < height => (v * width + u) as u8,
-                _ => UNUSED,
-            },
-        );
         Some(Self {
             width,
             height,
-            kept: Kept {
-                slots,
-                factors: quantization.map(f32::from),
-                end: slots.iter().rposition(|&slot| slot != UNUSED)? + 1,
-            },
+            kept: Kept::new(width, height, quantization)?,
             cosines: [cosines(width), cosines(height)],
             transforms: transforms(width, height)?,
             block: [0.0; 65],

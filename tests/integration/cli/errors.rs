@@ -82,14 +82,18 @@ fn a_manifest_that_does_not_fit_the_model_is_an_error() {
 
 #[test]
 fn all_invalid_variables_are_named_at_once() {
-    let output = command(&["classify", "."])
-        .env("TIME_ZONE", "Lagos")
-        .env("MAX_IMAGE_PIXELS", "many")
-        .output()
-        .unwrap();
-    let said = stderr(&output);
-    assert!(
-        said.contains("TIME_ZONE") && said.contains("MAX_IMAGE_PIXELS"),
-        "{said}"
-    );
+    for (command_line, variables) in [
+        (["classify", "."], ["MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS"]),
+        (["local", "."], ["TIME_ZONE", "MAX_IMAGE_PIXELS"]),
+    ] {
+        let output = command(&command_line)
+            .envs(variables.map(|variable| (variable, "many")))
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert!(
+            variables.iter().all(|variable| said.contains(variable)),
+            "{said}"
+        );
+    }
 }

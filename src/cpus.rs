@@ -4,7 +4,7 @@
 //!   function instances ([`share`]).
 //! - A photo needs a permit before it is decoded, and there is one permit for each CPU. More photos at
 //!   once would need memory and gain nothing.
-//! - [`READ_AHEAD`] more photos may be in progress, so that no CPU waits for a download.
+//! - `READ_AHEAD` more photos may be in progress, so that no CPU waits for a download.
 //! - A photo alone uses all CPUs for inference. With several photos, each uses its share, so that threads
 //!   seldom wait for each other.
 //! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So memory has the same bound for
@@ -69,7 +69,7 @@ impl Cpus {
 
     /// Waits for a free CPU.
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    pub(super) async fn acquire(&self) -> OwnedSemaphorePermit {
+    pub(crate) async fn acquire(&self) -> OwnedSemaphorePermit {
         let permits = Arc::clone(&self.permits);
         permits
             .acquire_owned()
@@ -78,23 +78,23 @@ impl Cpus {
     }
 
     /// Counts one more photo that is being decoded or classified.
-    pub(super) fn start(&self) -> Computation<'_> {
+    pub(crate) fn start(&self) -> Computation<'_> {
         self.computing.fetch_add(1, Ordering::Relaxed);
         Computation(self)
     }
 
     /// Waits until `pixels` may be decoded. `pixels` is at most the budget.
-    pub(super) fn reserve_pixels(&self, pixels: u64) -> ReservedPixels<'_> {
+    pub(crate) fn reserve_pixels(&self, pixels: u64) -> ReservedPixels<'_> {
         self.pixels.reserve(pixels)
     }
 }
 
 /// A photo that is being decoded or classified; counted until it is dropped.
-pub(super) struct Computation<'a>(&'a Cpus);
+pub(crate) struct Computation<'a>(&'a Cpus);
 
 impl Computation<'_> {
     /// Threads for this photo's inference: its share of the CPUs.
-    pub(super) fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         share(self.0.count, self.0.computing.load(Ordering::Relaxed))
     }
 }
@@ -131,7 +131,7 @@ impl PixelBudget {
 }
 
 /// A part of the budget, returned when it is dropped.
-pub(super) struct ReservedPixels<'a> {
+pub(crate) struct ReservedPixels<'a> {
     budget: &'a PixelBudget,
     pixels: u64,
 }
