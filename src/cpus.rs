@@ -27,23 +27,23 @@ const READ_AHEAD: usize = 3;
 
 /// CPUs that Lambda grants for `memory` MB, to the nearest, and at most `visible`. Lambda shows two CPUs to
 /// a function that may use only one.
-pub fn granted_cpus(memory: u64, visible: usize) -> usize {
+pub(crate) fn granted_cpus(memory: u64, visible: usize) -> usize {
     let granted = memory.saturating_add(MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
     usize::try_from(granted).map_or(visible, |granted| granted.clamp(1, visible))
 }
 
 /// Memory in MB for which Lambda grants `cpus`: the inverse of [`granted_cpus`].
-pub fn memory_of_cpus(cpus: usize) -> u64 {
+pub(crate) fn memory_of_cpus(cpus: usize) -> u64 {
     cpus as u64 * MEMORY_OF_A_CPU
 }
 
 /// CPUs for each of `instances` that run on `cpus` together; at least 1.
-pub fn share(cpus: usize, instances: usize) -> usize {
+pub(crate) fn share(cpus: usize, instances: usize) -> usize {
     (cpus / instances.max(1)).max(1)
 }
 
 /// The CPUs of one process.
-pub struct Cpus {
+pub(crate) struct Cpus {
     count: usize,
     permits: Arc<Semaphore>,
     pixels: PixelBudget,
@@ -53,7 +53,7 @@ pub struct Cpus {
 
 impl Cpus {
     /// `count` CPUs, on which at most `max_pixels` are decoded at a time.
-    pub fn new(count: usize, max_pixels: u64) -> Self {
+    pub(crate) fn new(count: usize, max_pixels: u64) -> Self {
         Self {
             count,
             permits: Arc::new(Semaphore::new(count)),
@@ -63,7 +63,7 @@ impl Cpus {
     }
 
     /// Photos that a caller keeps in progress at a time.
-    pub fn photos_in_progress(&self) -> usize {
+    pub(crate) fn photos_in_progress(&self) -> usize {
         self.count + READ_AHEAD
     }
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// How the work on one object version ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Classified and counted by this invocation.
     Recorded {
         /// The class in which it counts.
@@ -44,7 +44,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Outcome of a repeat of this photo in the same invocation.
-    pub fn of_repeat(&self) -> Self {
+    pub(crate) fn of_repeat(&self) -> Self {
         match self {
             Self::Recorded {
                 class, date, count, ..
@@ -65,11 +65,12 @@ impl Outcome {
 }
 
 /// Why an archived object version is not classified.
-pub const ARCHIVED: &str = "the object version is archived: restore it and send its event again";
+pub(crate) const ARCHIVED: &str =
+    "the object version is archived: restore it and send its event again";
 
 /// One photo of an event after the pipeline has run: its outcome, or why it has none yet.
 #[derive(Debug, Clone)]
-pub struct Processed {
+pub(crate) struct Processed {
     /// The object as its event names it.
     pub created: ObjectCreated,
     /// The object version that was read, or the event's if nothing was read.
@@ -82,7 +83,7 @@ pub struct Processed {
 
 /// Durations of the stages of one photo; `None` for a stage that was not reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Timings {
+pub(crate) struct Timings {
     /// Reading the object.
     pub fetch: Option<Duration>,
     /// Decoding, resizing and normalizing.

@@ -34,7 +34,7 @@ use crate::{
 use results::Results;
 
 /// The parts of the function that stay the same from event to event.
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     bucket: Bucket,
     classifier: Arc<Classifier>,
     ledger: Ledger,
@@ -42,7 +42,7 @@ pub struct Pipeline {
 }
 
 /// Result of a run.
-pub struct Run {
+pub(crate) struct Run {
     /// One for each object of the event, in its order.
     pub photos: Vec<Processed>,
     /// Number of commit attempts that lost to another writer.
@@ -51,7 +51,12 @@ pub struct Run {
 
 impl Pipeline {
     /// Reads photos from `bucket` and counts them in `ledger`, by the days of `time_zone`.
-    pub fn new(bucket: Bucket, classifier: Classifier, ledger: Ledger, time_zone: Tz) -> Self {
+    pub(crate) fn new(
+        bucket: Bucket,
+        classifier: Classifier,
+        ledger: Ledger,
+        time_zone: Tz,
+    ) -> Self {
         Self {
             bucket,
             classifier: Arc::new(classifier),
@@ -61,7 +66,7 @@ impl Pipeline {
     }
 
     /// Processes every object of `created`, until `deadline`.
-    pub async fn run(&self, created: &[ObjectCreated], deadline: Deadline) -> Run {
+    pub(crate) async fn run(&self, created: &[ObjectCreated], deadline: Deadline) -> Run {
         let mut run = Run {
             photos: Vec::with_capacity(created.len()),
             conflicts: 0,

@@ -32,7 +32,7 @@ const HIDDEN: Duration = stack::INVOKE_LIMIT;
 const MAX_FAILURES_IN_A_ROW: usize = 10;
 
 /// The failure queue of a stack, and the function that can work on it.
-pub struct Redelivery {
+pub(crate) struct Redelivery {
     queues: aws_sdk_sqs::Client,
     lambda: aws_sdk_lambda::Client,
     stack: Stack,
@@ -40,7 +40,7 @@ pub struct Redelivery {
 
 /// Result of one message.
 #[derive(Debug)]
-pub struct Redelivered {
+pub(crate) struct Redelivered {
     /// Message id.
     pub message_id: String,
     /// The outcomes of its photos, if the message is deleted; none if it names no photo. Or why it is kept.
@@ -49,7 +49,7 @@ pub struct Redelivered {
 
 /// Why a message stays in the failure queue.
 #[derive(Debug, thiserror::Error)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// No record in it can be read, so a retry cannot help.
     #[error(
         "{0}: redeliver cannot deliver this message, so look at its body before you delete it by hand"
@@ -74,7 +74,7 @@ pub enum Kept {
 
 /// Why the queue could not be emptied.
 #[derive(Debug, thiserror::Error)]
-pub enum RedeliverError {
+pub(crate) enum RedeliverError {
     /// SQS refuses or cannot be reached.
     #[error("cannot {action} the queue {queue}")]
     Queue {
@@ -110,7 +110,7 @@ struct InFlight {
 
 impl Redelivery {
     /// Works on the failure queue of `stack`.
-    pub fn new(stack: Stack, sdk: &SdkConfig) -> Self {
+    pub(crate) fn new(stack: Stack, sdk: &SdkConfig) -> Self {
         Self {
             queues: aws_sdk_sqs::Client::new(sdk),
             lambda: stack::lambda(sdk),
@@ -123,7 +123,7 @@ impl Redelivery {
     /// # Errors
     ///
     /// If SQS refuses or cannot be reached.
-    pub async fn failed(&self) -> Result<u64, RedeliverError> {
+    pub(crate) async fn failed(&self) -> Result<u64, RedeliverError> {
         self.waiting(&self.stack.failure_queue).await
     }
 
@@ -132,7 +132,7 @@ impl Redelivery {
     /// # Errors
     ///
     /// If SQS refuses or cannot be reached.
-    pub async fn uploaded(&self) -> Result<u64, RedeliverError> {
+    pub(crate) async fn uploaded(&self) -> Result<u64, RedeliverError> {
         self.waiting(&self.stack.upload_queue).await
     }
 
@@ -142,7 +142,7 @@ impl Redelivery {
     /// # Errors
     ///
     /// If SQS refuses or cannot be reached, `show` fails, or too many messages in a row fail.
-    pub async fn drain(
+    pub(crate) async fn drain(
         &self,
         stopped: &watch::Receiver<bool>,
         mut show: impl FnMut(&Redelivered) -> std::io::Result<()>,

@@ -7,8 +7,8 @@ mod metrics;
 mod report;
 mod settle;
 
-pub use answer::{Answer, FailedMessage, InvocationError, ResultCode, TaskResult, answer};
+pub(crate) use answer::{Answer, InvocationError, answer};
 pub(crate) use log::{log_failure, log_outcome};
-pub use metrics::{Invocation, NAMESPACE, metric_lines};
-pub use report::{AnswerError, Report, Word, read_outcomes};
-pub use settle::{Settled, SettledPart, settle};
+pub(crate) use metrics::{Invocation, metric_lines};
+pub(crate) use report::{AnswerError, Report, read_outcomes};
+pub(crate) use settle::{Settled, SettledPart, settle};

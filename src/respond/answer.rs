@@ -15,7 +15,7 @@ use crate::{
 /// The function's answer if the invocation succeeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// For S3, EventBridge and SNS, which ignore it, and for whoever invokes the function by hand: an
     /// outcome for each object of the event, in its order.
     Notification {
@@ -49,7 +49,7 @@ pub enum Answer {
 /// A message that SQS delivers again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FailedMessage {
+pub(crate) struct FailedMessage {
     /// Its `messageId`.
     pub item_identifier: String,
 }
@@ -57,7 +57,7 @@ pub struct FailedMessage {
 /// Result of one task of S3 Batch Operations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TaskResult {
+pub(crate) struct TaskResult {
     /// From the event.
     pub task_id: String,
     /// Whether the task is done.
@@ -68,7 +68,7 @@ pub struct TaskResult {
 
 /// How a task of S3 Batch Operations ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum ResultCode {
+pub(crate) enum ResultCode {
     /// Recorded, now or before.
     Succeeded,
     /// To be tried again.
@@ -93,7 +93,7 @@ pub struct InvocationError {
 /// # Errors
 ///
 /// If the source reads no partial answer and a record failed.
-pub fn answer(source: Source, parts: Vec<SettledPart>) -> Result<Answer, InvocationError> {
+pub(crate) fn answer(source: Source, parts: Vec<SettledPart>) -> Result<Answer, InvocationError> {
     match source {
         Source::Notification => notification(parts),
         Source::Queue => Ok(queue(parts)),

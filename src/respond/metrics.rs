@@ -15,7 +15,7 @@ use super::settle::{Settled, SettledPart};
 use crate::outcome::{Outcome, Timings};
 
 /// Namespace of all metrics.
-pub const NAMESPACE: &str = "MothClassifier";
+pub(crate) const NAMESPACE: &str = "MothClassifier";
 /// Maximum number of values of one metric in one line.
 const MAX_VALUES: usize = 100;
 
@@ -24,7 +24,7 @@ const ARCHIVED: &str = "Archived";
 
 /// One invocation, apart from its photos.
 #[derive(Debug, Clone, Copy)]
-pub struct Invocation<'a> {
+pub(crate) struct Invocation<'a> {
     /// Name of the function.
     pub function: &'a str,
     /// Version of the function.
@@ -118,7 +118,7 @@ impl Sums {
 
 /// The metrics of an invocation: a line for the function, one for its version, and one for each class and
 /// each kind of rejection that occurred.
-pub fn metric_lines(invocation: &Invocation<'_>, parts: &[SettledPart]) -> Vec<Value> {
+pub(crate) fn metric_lines(invocation: &Invocation<'_>, parts: &[SettledPart]) -> Vec<Value> {
     let &Invocation {
         function,
         version,

@@ -12,7 +12,7 @@ use crate::{
 /// One photo's outcome in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub(crate) struct Report {
     /// Object key, decoded.
     pub key: String,
     /// Version id; `null` in a bucket without versions.
@@ -34,7 +34,7 @@ pub struct Report {
 /// An outcome in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Word {
+pub(crate) enum Word {
     /// Classified and counted by this invocation.
     Recorded,
     /// Refused for good.
@@ -47,7 +47,7 @@ pub enum Word {
 
 impl Word {
     /// The word in logs, tables and JSON.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Recorded => "recorded",
             Self::Rejected => "rejected",
@@ -59,7 +59,7 @@ impl Word {
 
 impl Report {
     /// The report of `object` and its `outcome`.
-    pub fn new(object: &ObjectVersion, outcome: &Outcome) -> Self {
+    pub(crate) fn new(object: &ObjectVersion, outcome: &Outcome) -> Self {
         let report = Self {
             key: object.key.clone(),
             version_id: object
@@ -118,7 +118,7 @@ impl Report {
 
 /// Why the function's answer to a notification cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
+pub(crate) enum AnswerError {
     /// The answer has another shape.
     #[error(
         "the function's answer cannot be read ({0}): use the program of the version that is deployed"
@@ -147,7 +147,10 @@ pub enum AnswerError {
 /// # Errors
 ///
 /// If the answer does not have exactly one outcome for each photo.
-pub fn read_outcomes(answer: &Value, photos: &[ObjectVersion]) -> Result<Vec<Report>, AnswerError> {
+pub(crate) fn read_outcomes(
+    answer: &Value,
+    photos: &[ObjectVersion],
+) -> Result<Vec<Report>, AnswerError> {
     #[derive(Deserialize)]
     struct Answer {
         outcomes: Vec<Report>,

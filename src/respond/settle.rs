@@ -8,14 +8,14 @@ use crate::{
 };
 
 /// A part of an event with the results of its records.
-pub struct SettledPart {
+pub(crate) struct SettledPart {
     pub(super) id: String,
     /// In the order of the part.
     pub records: Vec<Settled>,
 }
 
 /// The result of one record of an event.
-pub enum Settled {
+pub(crate) enum Settled {
     /// The photo has its outcome.
     Ended {
         /// The object version that was read, or the event's if nothing was read.
@@ -38,7 +38,7 @@ pub enum Settled {
 
 /// Gives each record of `event` its result. `photos` are the results of [`Event::created`], in that order.
 /// A photo without a result of its own counts as failed.
-pub fn settle(event: Event, photos: Vec<Processed>) -> (Source, Vec<SettledPart>) {
+pub(crate) fn settle(event: Event, photos: Vec<Processed>) -> (Source, Vec<SettledPart>) {
     let mut photos = photos.into_iter();
     let parts = event.parts.into_iter().map(|Part { id, records }| {
         let records = records.into_iter().map(|record| match record {
