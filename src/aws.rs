@@ -1,4 +1,4 @@
-//! AWS: the configuration of the SDK's clients, reads from S3, and retries.
+//! AWS: the configuration of the SDK's clients, reads from S3, retries, and the outputs of a stack.
 
 mod bucket;
 mod retry;
@@ -14,7 +14,8 @@ use aws_smithy_http_client::tls;
 pub use bucket::{Bucket, Fetched, Read};
 pub use retry::{Backoff, Deadline};
 
-/// Time limit of a connection. Inside a region it takes milliseconds; one that takes seconds is lost.
+/// Time limit of a connection. Inside a region it takes milliseconds. One that takes seconds is treated as
+/// lost.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit of one attempt until the response's headers. DynamoDB and S3 answer in tens of milliseconds; S3
 /// may take seconds under load. The SDK's own stalled-stream protection guards the body of an object.
@@ -52,7 +53,7 @@ pub fn timeouts() -> TimeoutConfig {
 }
 
 /// Whether the same call may succeed later: after throttling, a server error, a timeout, a lost connection,
-/// or an unreadable response. The effect of a write that failed so is unknown.
+/// or an unreadable response. The effect of a write that failed this way is unknown.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {

@@ -24,9 +24,9 @@ pub struct Classifier {
 /// What the classifier says about a photo.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The photo shows one of the model's classes.
+    /// The model gave probabilities.
     Classified(Classified),
-    /// The bytes are no photo that this function can classify.
+    /// The bytes are not a photo that this function can classify.
     Rejected(Rejection),
 }
 
@@ -79,17 +79,19 @@ impl Classifier {
     pub async fn classify_in_turn(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Verdict, Error> {
         let permit = self.cpus.acquire().await;
         let classifier = Arc::clone(self);
+        // The log line of a panic in a decoder names the photo by this span.
+        let span = tracing::Span::current();
         let compute = move || {
             // Held until the work ends, also when the caller no longer waits for it.
             let _permit = permit;
-            classifier.classify(&bytes)
+            span.in_scope(|| classifier.classify(&bytes))
         };
         tokio::task::spawn_blocking(compute)
             .await
             .map_err(Error::Aborted)?
     }
 
-    /// Classifies a photo on this thread. Takes tens of milliseconds of one CPU.
+    /// Classifies a photo. Blocks this thread for tens of milliseconds; inference uses the photo's share of the CPUs.
     ///
     /// # Errors
     ///

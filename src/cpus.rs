@@ -5,10 +5,10 @@
 //! - A photo needs a permit before it is decoded, and there is one permit for each CPU. More photos at
 //!   once would need memory and gain nothing.
 //! - `READ_AHEAD` more photos may be in progress, so that no CPU waits for a download.
-//! - A photo alone uses all CPUs for inference. With several photos, each uses its share, so that threads
-//!   seldom wait for each other.
-//! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So memory has the same bound for
-//!   every batch and number of CPUs.
+//! - A photo alone uses all CPUs for inference. With several photos, each uses its share, which is fixed when its
+//!   inference starts. So threads seldom wait for each other.
+//! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So the memory of decoding
+//!   has the same bound for every batch and number of CPUs.
 
 use std::sync::{
     Arc, Condvar, Mutex, PoisonError,
@@ -25,7 +25,7 @@ const MEMORY_OF_A_CPU: u64 = 1769;
 /// milliseconds. Each of them may hold MAX_IMAGE_BYTES.
 const READ_AHEAD: usize = 3;
 
-/// CPUs that Lambda grants for `memory` MB, to the nearest, and at most `visible`. Lambda shows two CPUs to
+/// CPUs that Lambda grants for `memory` MB, rounded to whole CPUs, at least 1 and at most `visible`. Lambda shows two CPUs to
 /// a function that may use only one.
 pub(crate) fn granted_cpus(memory: u64, visible: usize) -> usize {
     let granted = memory.saturating_add(MEMORY_OF_A_CPU / 2) / MEMORY_OF_A_CPU;
@@ -37,9 +37,9 @@ pub(crate) fn memory_of_cpus(cpus: usize) -> u64 {
     cpus as u64 * MEMORY_OF_A_CPU
 }
 
-/// CPUs for each of `instances` that run on `cpus` together; at least 1.
-pub(crate) fn share(cpus: usize, instances: usize) -> usize {
-    (cpus / instances.max(1)).max(1)
+/// CPUs for each of `parts` that share `cpus`; at least 1.
+pub(crate) fn share(cpus: usize, parts: usize) -> usize {
+    (cpus / parts.max(1)).max(1)
 }
 
 /// The CPUs of one process.
@@ -54,6 +54,7 @@ pub(crate) struct Cpus {
 impl Cpus {
     /// `count` CPUs, on which at most `max_pixels` are decoded at a time.
     pub(crate) fn new(count: usize, max_pixels: u64) -> Self {
+        assert!(count > 0, "at least one CPU");
         Self {
             count,
             permits: Arc::new(Semaphore::new(count)),
@@ -83,7 +84,8 @@ impl Cpus {
         Computation(self)
     }
 
-    /// Waits until `pixels` may be decoded. `pixels` is at most the budget.
+    /// Waits until `pixels` may be decoded. `pixels` must not exceed the budget, or the call
+    /// never returns.
     pub(crate) fn reserve_pixels(&self, pixels: u64) -> ReservedPixels<'_> {
         self.pixels.reserve(pixels)
     }
@@ -107,6 +109,7 @@ impl Drop for Computation<'_> {
 
 /// Pixels that may be in memory at a time.
 struct PixelBudget {
+    total: u64,
     free: Mutex<u64>,
     freed: Condvar,
 }
@@ -114,12 +117,14 @@ struct PixelBudget {
 impl PixelBudget {
     fn new(pixels: u64) -> Self {
         Self {
+            total: pixels,
             free: Mutex::new(pixels),
             freed: Condvar::new(),
         }
     }
 
     fn reserve(&self, pixels: u64) -> ReservedPixels<'_> {
+        debug_assert!(pixels <= self.total, "`Encoded::open` checks the limit");
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let enough = self.freed.wait_while(free, |free| *free < pixels);
         *enough.unwrap_or_else(PoisonError::into_inner) -= pixels;

@@ -1,15 +1,15 @@
-//! Why one photo has no outcome yet. Each [`Error`] is worth another try.
+//! Why one photo has no outcome yet.
 //!
-//! What is wrong with a photo itself is not an error but an outcome, a
-//! [`Rejection`](crate::photo::Rejection). An [`Error`] is the function's, AWS's or the network's: it is
-//! reported to Lambda, which tries again and at last hands the event to the failure destination.
+//! A defect of the photo is not an error but an outcome: a [`Rejection`](crate::photo::Rejection). An [`Error`] is a
+//! failure of the function, of AWS or of the network. The function reports it, and Lambda or SQS delivers the event
+//! again, at last to the failure queue.
 
 use crate::object::ObjectId;
 
-/// An error of a client, with its own sources.
+/// A client's error and its causes.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why one photo has no outcome yet. All variants are retryable: the ledger makes a retry safe.
+/// Why one photo has no outcome yet. Every variant is retryable: the ledger makes another delivery safe.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// S3 refuses to return the object.
@@ -31,7 +31,7 @@ pub enum Error {
     /// An item in the ledger is not one that this function writes.
     #[error("ledger item {key} has no valid {attribute}")]
     LedgerItem {
-        /// Its `LedgerKey`.
+        /// The item's `LedgerKey`.
         key: String,
         /// The attribute that is missing or malformed.
         attribute: &'static str,
@@ -49,16 +49,16 @@ pub enum Error {
     /// The model failed on this input, or its output is not probabilities.
     #[error("the model failed: {0}")]
     Model(String),
-    /// The thread that decoded or classified the photo ended early.
+    /// The thread that decoded or classified the photo panicked or was cancelled.
     #[error("the computation was aborted")]
     Aborted(#[source] tokio::task::JoinError),
-    /// A step finished without a result for this photo. This is a defect of the function; as an error
-    /// it keeps the photo's message from being deleted.
-    #[error("{step} gave no result for {photo}: the photo is tried again")]
+    /// A step finished without a result for this photo. This is a defect of the function.
+    /// Reporting it as an error keeps the photo's message from being deleted.
+    #[error("{step} gave no result for {photo}: report this defect. The photo is tried again")]
     NoResult {
         /// The step that lost the result.
         step: &'static str,
-        /// The photo, by its id or its name.
+        /// `ObjectId` or S3 URI of the photo.
         photo: String,
     },
 }

@@ -1,25 +1,26 @@
 //! Event JSON → the objects that it reports as created.
 //!
-//! One function serves every event source. The shape of an event tells its source, and the source tells
-//! what the answer looks like ([`respond`](crate::respond)):
+//! One function serves every event source. The shape of an event identifies its source, and the source determines
+//! the shape of the answer (`respond/answer.rs`):
 //!
 //! | source | recognised by | answer |
 //! |---|---|---|
 //! | S3 event notification | `Records[].s3` | one for the whole event |
 //! | EventBridge "Object Created" | `detail-type`, `detail` | one for the whole event |
-//! | SNS around either | `Records[].Sns.Message` | one for the whole event |
-//! | SQS around any of these, raw or not | `Records[].eventSource` is `aws:sqs` | message by message |
+//! | SNS containing either | `Records[].Sns.Message` | one for the whole event |
+//! | SQS containing any of these, with or without raw message delivery | `Records[].eventSource` is `aws:sqs` | message by message |
 //! | S3 Batch Operations, schema 1.0 and 2.0 | `invocationSchemaVersion`, `tasks` | task by task |
 //!
 //! `s3:TestEvent`, removals and restores contain no created object.
 //!
 //! # A new event source
 //!
-//! 1. Add a file to `event/` with a function from [`Value`] to `Option<…>`: `None` means that the event
-//!    is of another source. `eventbridge.rs` is the shortest example.
-//! 2. Call it in [`parse`] if the source answers item by item, else in `created`, where SNS and SQS find
-//!    it too. A new kind of answer is a variant of [`Source`] and a case in `respond/answer.rs`.
-//! 3. Put a recorded event into `tests/events/`.
+//! 1. Add a file to `event/`. If the answer of the source lists items, follow `batch_operations.rs`, and call the new
+//!    function in [`parse`]; then also add a variant to [`Source`] and a case to `respond/answer.rs`. Otherwise follow
+//!    `eventbridge.rs`, and call the new function in `created`, which also reads the messages of SNS and SQS.
+//! 2. Name the source in the table above, in the text of [`EventError::UnknownShape`], and in `docs/events.md`.
+//! 3. Put a recorded event into `tests/events/`, and what it must lead to into `tests/integration/events.rs`.
+//! 4. Give the source the permission to invoke the function, in `template.yaml`.
 
 mod batch_operations;
 mod eventbridge;
@@ -69,7 +70,7 @@ pub struct Event {
 /// Who sent an event. It decides the shape of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// S3, EventBridge or SNS: the whole event succeeds or fails. It is one part.
+    /// S3, EventBridge or SNS: the whole event succeeds or fails. The whole event is one part.
     Notification,
     /// SQS: the answer lists the failed messages. Each message is a part.
     Queue,
@@ -87,8 +88,8 @@ pub enum Source {
 pub struct Part {
     /// `messageId` or `taskId`; empty in a notification.
     pub id: String,
-    /// The created objects, in the order of the event. A record that cannot be understood is an error in
-    /// its place, and the other records are read all the same.
+    /// The created objects, in the order of the event. A malformed record is an `Err` at
+    /// its position; the other records are still read.
     pub records: Vec<Record>,
 }
 
@@ -99,12 +100,13 @@ impl Event {
     /// The objects of all parts, in the order of the event.
     pub fn created(&self) -> impl Iterator<Item = &ObjectCreated> {
         let records = self.parts.iter().flat_map(|part| &part.records);
+        // `respond::settle` reports the malformed records.
         records.filter_map(|record| record.as_ref().ok())
     }
 }
 
-/// Reads an event. `region` is the function's own. It is the bucket's where the event does not tell the
-/// bucket's region, because S3 invokes only functions of its own region.
+/// Reads an event. `region` is the function's region. It is used for a bucket whose region the event does not name,
+/// because S3 invokes only functions of the bucket's region.
 pub fn parse(event: &Value, region: &str) -> Event {
     if let Some(event) = batch_operations::parse(event, region) {
         return event;
@@ -124,8 +126,8 @@ pub fn parse(event: &Value, region: &str) -> Event {
     }
 }
 
-/// The messages of an SQS event. `None` for every other event, and for one in which a message has no id
-/// by which an answer could name it.
+/// The messages of an SQS event. `None` if the event is not from SQS, or if a message has no id: [`parse`] then treats
+/// it as a notification, and the whole event fails.
 fn messages(event: &Value) -> Option<Vec<Part>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -152,8 +154,8 @@ fn messages(event: &Value) -> Option<Vec<Part>> {
 
 /// The created objects of an event of S3, EventBridge or SNS.
 ///
-/// Recursive, for an event inside a message. Each level escapes the quotes of the level inside it, which
-/// doubles their backslashes, so an event of at most 6 MB cannot be deep.
+/// Recursive, for an event inside a message. Each nesting level doubles the backslashes of the escaped quotes, so the
+/// limit of 6 MB bounds the depth.
 fn created(event: &Value) -> Vec<Record> {
     if event.get("Event").and_then(Value::as_str) == Some("s3:TestEvent") {
         return Vec::new();

@@ -12,7 +12,7 @@ use chrono::Utc;
 use chrono_tz::Tz;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     aws::{self, Bucket, Deadline},
@@ -22,7 +22,7 @@ use crate::{
     event,
     ledger::Ledger,
     logging,
-    model::ModelError,
+    model::{Backend, ModelError},
     object::ObjectCreated,
     pipeline::Pipeline,
     respond::{
@@ -70,7 +70,11 @@ impl Handler {
     fn new(config: FunctionConfig, sdk: &SdkConfig) -> Result<Self, StartError> {
         let region = sdk.region().ok_or(StartError::Region)?.to_string();
         let classifier = Classifier::load(&config.compute)?;
-        info!(backend = %classifier.model().backend(), "model");
+        match classifier.model().backend() {
+            // Until the compiled file is fixed, every cold start compiles the model again.
+            backend @ Backend::Engine(..) => warn!(%backend, "model"),
+            backend => info!(%backend, "model"),
+        }
         let max_bytes = config.compute.limits.bytes;
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), max_bytes);
         let ledger = Ledger::new(
@@ -86,7 +90,7 @@ impl Handler {
         })
     }
 
-    /// Processes every object of an event. One that fails does not affect the others.
+    /// Processes every object of an event. A failed object does not affect the others.
     async fn handle(&self, event: LambdaEvent<Value>) -> Result<Answer, InvocationError> {
         let LambdaEvent { payload, context } = event;
         let deadline = Deadline::after(remaining(&context));
@@ -158,7 +162,7 @@ async fn run() -> Result<(), lambda_runtime::Error> {
 }
 
 fn remaining(context: &Context) -> Duration {
-    // A deadline in the past leaves no time.
+    // If the deadline has passed, no time remains.
     context
         .deadline()
         .duration_since(SystemTime::now())

@@ -4,21 +4,20 @@
 //!
 //! - `object/<uuid>`: the object version is COUNTED, or REJECTED with a reason;
 //! - `count/<date>/<class>`: `Issued`, the last ordinal that was issued, which never decreases, and `Live`,
-//!   the number of existing records.
+//!   the number of records, which decreases when a record is deleted.
 //!
 //! Predictions of one day and class are committed together. One `TransactWriteItems` puts each photo's
 //! object item if it is absent, puts the records with the ordinals n + 1 … n + k, and sets `Issued` to
-//! n + k on the condition that it is still n. So each object version is counted once, whoever else tries,
-//! and the ordinals of a day and class are 1..N without gap or repeat. A plain `ADD` would not do: the SDK
-//! repeats a call whose response was lost, and it would add twice.
+//! n + k on the condition that it is still n. So each object version is counted once, even with concurrent writers,
+//! and the ordinals of a day and class are 1..N without gap or repeat. An `ADD` without a condition would not do: the
+//! SDK repeats a call whose response was lost, and the counter would grow twice.
 //!
 //! A cancelled transaction returns the items that failed their conditions. Photos that are counted already
-//! leave the group. The others are tried again after a pause with full jitter. The new n is read after the
-//! pause. The cancellation returns it too, but in a burst that value is stale after the pause, and an
-//! attempt with it fails. The extra read costs a thirtieth of such an attempt, and bursts drain 2 to 8
-//! times faster with it.
+//! leave the group, and the others are tried again at once. If only the counter failed, they are tried again after a
+//! pause with full jitter, and n is read after the pause. The cancellation could return n too, but in a burst that value
+//! is stale after the pause. The read costs 1/30 of a failed transaction. It makes bursts drain 2 to 8 times faster.
 //!
-//! Each item has a `CommitId`, which each call of [`Ledger::commit`] and [`Ledger::reject`] draws. It
+//! Each `object/…` item has a `CommitId`. Each call of [`Ledger::commit`] and [`Ledger::reject`] creates one. It
 //! distinguishes our own write, whose response was lost, from a duplicate delivery. If the process dies
 //! after the commit, the event is delivered again, and the lookup finds the photo counted.
 //!
@@ -73,14 +72,14 @@ pub enum Entry {
         /// Its ordinal in that class on that day.
         count: u64,
     },
-    /// It was refused for good.
+    /// It was rejected for good.
     Rejected {
-        /// Why, as the ledger spells it.
+        /// The reason, as stored.
         reason: String,
     },
 }
 
-/// Whether this call wrote an item, or the item existed before.
+/// Whether this call wrote the item or found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written<T> {
     /// This call wrote it.

@@ -14,15 +14,17 @@
 //!    through the modules below.
 //! 2. [`event`] turns the JSON of an event of any source into [`object::ObjectCreated`]s, with the
 //!    [`object::ObjectId`] under which each photo is counted.
-//! 3. [`pipeline`] takes all photos of an event to their [`outcome`]s. Read it next.
-//! 4. [`aws`] reads exactly the object version of the event, and draws the pauses between retries.
+//! 3. `pipeline.rs` takes all photos of an event to their outcomes (`outcome.rs`). Read it next.
+//! 4. [`aws`] reads exactly the object version of the event, chooses the pauses between retries, and finds
+//!    the resources of a deployed stack.
 //! 5. [`classifier`] is the CPU-bound stage: [`photo`] turns bytes into the tensor that the manifest
-//!    describes, and [`model`] runs the network through `tract`. [`cpus`] is the CPU policy.
+//!    describes, and [`model`] runs the network through `tract`. `cpus.rs` is the CPU policy.
 //! 6. [`prediction`] has the terms and formats of a record.
-//! 7. [`ledger`] writes record, counter and ledger item in one transaction. It proves "exactly once".
-//! 8. [`respond`] makes answer, log lines and metrics from the outcomes.
+//! 7. [`ledger`] writes record, counter and ledger item in one transaction. Its
+//!    docs explain why each version is counted once.
+//! 8. `respond/` makes answer, log lines and metrics from the outcomes.
 //!
-//! Two modules use the network: `aws/bucket.rs` and [`ledger`]. Between them is pure computation.
+//! On the data path, two modules call AWS: `aws/bucket.rs` and [`ledger`]. The rest is pure computation.
 //!
 //! # The promise
 //!
@@ -32,19 +34,20 @@
 //!
 //! # Failures
 //!
-//! A [`photo::Rejection`] is a fact about a photo. An [`error::Error`] is worth another try.
+//! A [`photo::Rejection`] is a fact about a photo. An [`error::Error`] leaves the photo without outcome, and its
+//! event is delivered again.
 //!
 //! | failure | outcome |
 //! |---|---|
 //! | not a photo, damaged, truncated, too large, unsupported | REJECTED in the ledger, with the reason; the invocation succeeds |
-//! | version deleted | the same |
-//! | version archived | reported as rejected, but not in the ledger: once restored it may come again |
+//! | version deleted | REJECTED in the ledger; the invocation succeeds |
+//! | version archived | reported as rejected, but not in the ledger: its event may be sent again after a restore |
 //! | throttling, server error, timeout, lost connection, conflict | retried with back-off until the deadline, then reported to Lambda, which retries |
-//! | access denied, missing table or bucket | reported to Lambda; the event ends in the failure destination |
+//! | access denied, missing table or bucket | reported to Lambda; after its retries the event is in the failure destination |
 //! | malformed event | reported to Lambda, after the other records were processed |
-//! | any of these in an SQS message | the answer names this message, and SQS delivers it again |
-//! | any of these in a task of S3 Batch Operations | the result of this task |
-//! | a step that gives no result for a photo (a defect) | [`error::Error::NoResult`]: the photo counts as failed |
+//! | any failure that is reported, in an SQS message | the answer names this message, and SQS delivers it again |
+//! | any failure that is reported, in a task of S3 Batch Operations | the result of this task |
+//! | a step that loses the result of a photo (a defect) | [`error::Error::NoResult`]: the photo counts as failed |
 //! | `s3:TestEvent`, removals | nothing to do |
 //!
 //! # Outside the function
@@ -52,7 +55,7 @@
 //! [`cli`] has the commands of the same binary. `local` runs the whole system on one machine: the `local`
 //! module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and starts this binary
 //! again as the function. Nothing is mocked. `redeliver` (cargo feature `stack`) invokes a deployed function
-//! with the events on which it gave up.
+//! with the messages in the failure queue.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -273,7 +273,7 @@ impl Local {
     /// Stops the function instances, then the services.
     pub async fn stop(self) {
         self.lambda.close();
-        let _ = self.stop.send(true);
+        self.stop.send_replace(true);
         for task in self.tasks {
             let grace = Duration::from_secs(2);
             let abort = task.abort_handle();

@@ -1,6 +1,6 @@
 //! The model: input tensor → probabilities.
 //!
-//! This is the one file of the crate that uses `tract`, with `model/onnx.rs`. The model always runs through
+//! Only this file and `model/onnx.rs` use `tract`. The model always runs through
 //! `tract`, also where the engine does the work: the engine ([`moth_engine`]) is an operator inside a
 //! `tract` plan. So every model takes the same path, and `tract` runs each model that the engine does not
 //! support.
@@ -201,7 +201,7 @@ impl Model {
         &self.manifest
     }
 
-    /// Runs the model on one image with `threads` threads. Takes tens of milliseconds of one CPU.
+    /// Runs the model on one image with `threads` threads. A ResNet-50 takes tens of milliseconds on one.
     ///
     /// # Errors
     ///
@@ -228,7 +228,7 @@ impl Model {
 /// Threads of `tract`'s own operators. The engine has its own ([`with_threads`]).
 enum TractThreads {
     One,
-    /// A pool as large as the machine. Runs at the same time share it.
+    /// A pool of as many threads as there are CPUs. Concurrent runs share it.
     Pool(multithread::Executor),
 }
 
@@ -240,14 +240,17 @@ impl TractThreads {
         }
     }
 
-    /// Runs `work` with the pool if it may have more than one thread.
+    /// Runs `work` with the pool if it may have more than one thread, else without.
     fn scope<T>(&self, threads: usize, work: impl FnOnce() -> T) -> T {
-        match self {
-            Self::Pool(pool) if threads > 1 => {
-                multithread::multithread_tract_scope(pool.clone(), work)
-            }
-            _ => work(),
-        }
+        let Self::Pool(pool) = self else {
+            return work();
+        };
+        // Set for one thread too: `tract` does not restore its thread-local when `work` panics.
+        let executor = match threads {
+            0 | 1 => multithread::Executor::SingleThread,
+            _ => pool.clone(),
+        };
+        multithread::multithread_tract_scope(executor, work)
     }
 }
 

@@ -35,7 +35,7 @@ impl VersionId {
     }
 
     /// Whether this is the `null` version. A later write to the same key replaces it in place, so it
-    /// does not identify one content.
+    /// does not identify immutable content.
     pub fn is_null(&self) -> bool {
         self.0 == "null"
     }
@@ -51,25 +51,33 @@ pub struct ObjectVersion {
     pub bucket: String,
     /// Object key, decoded.
     pub key: String,
-    /// `None` in a bucket that never had versioning: a read returns the current content.
+    /// `None` if the bucket never had versioning or the event names no version: a read returns the current content.
     pub version: Option<VersionId>,
 }
 
-/// Partition key of a photo in the ledger, and the UUID in its record: one object version has one id.
+/// UUID in the ledger key of a photo and in the sort key of its record. One object version has one id.
 ///
-/// A UUIDv5 over bucket, key and content. The content is the version id. In a bucket without versions
-/// it is what a read returned, by ETag and Last-Modified, or the event's `sequencer` if the object
-/// cannot be read. The id does not depend on class, model or day.
+/// A UUIDv5 over bucket, key and an identifier of the content: the version id; in a bucket without versions the
+/// ETag and Last-Modified that a read returned; the event's `sequencer` if the object cannot be read. The id does not
+/// depend on class, model or day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId(Uuid);
 
 impl ObjectId {
     /// Id of the content that a read of `object` returned. A version id identifies the content by
-    /// itself; `etag` and `last_modified` (in seconds since 1970) do so where there is none.
-    pub fn of_read(object: &ObjectVersion, etag: &str, last_modified: i64) -> Self {
-        match object.immutable_version() {
-            Some(version) => Self::of_version(object, version),
-            None => Self::new(object, &format!("read\n{etag}\n{last_modified}")),
+    /// itself; `etag` and `last_modified` (in seconds since 1970) identify it if there is no version id. `None`
+    /// if there is neither a version id nor an ETag.
+    pub(crate) fn of_read(
+        object: &ObjectVersion,
+        etag: Option<&str>,
+        last_modified: i64,
+    ) -> Option<Self> {
+        match (object.immutable_version(), etag) {
+            (Some(version), _) => Some(Self::of_version(object, version)),
+            (None, Some(etag)) => {
+                Some(Self::new(object, &format!("read\n{etag}\n{last_modified}")))
+            }
+            (None, None) => None,
         }
     }
 
@@ -90,13 +98,13 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// What an event alone says about the [`ObjectId`], before S3 is asked.
+/// The [`ObjectId`] as far as an event determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AnnouncedId {
     /// The event names an immutable version: this is its id.
     Version(ObjectId),
-    /// The event names no immutable version, so the id is that of what a read returns. If nothing can
-    /// be read, this id stands for the content that the event announced.
+    /// The event names no immutable version, so the id follows from the read. This id is used only if the object
+    /// cannot be read.
     Unread(ObjectId),
 }
 
@@ -148,8 +156,8 @@ impl ObjectVersion {
         self.version.as_ref().filter(|version| !version.is_null())
     }
 
-    /// This object with the version that a read returned, if the event named none: a later event that
-    /// names the version then means the same object version.
+    /// Adds the version id that a read returned if the event named none, so that a later event with that version id
+    /// has the same [`ObjectId`].
     pub fn as_read(&self, version: Option<&VersionId>) -> Self {
         let read = version.filter(|version| self.version.is_none() && !version.is_null());
         Self {
@@ -241,7 +249,7 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_every_ledger_so_far() {
-        let read = ObjectId::of_read(&object("a.jpg", None), "\"e\"", 7);
+        let read = ObjectId::of_read(&object("a.jpg", None), Some("\"e\""), 7).unwrap();
         assert_eq!(read.to_string(), "b7b75409-0922-52ff-b62a-e9706b6553fb");
         let version = created(Some("v1"), None).id.unread();
         assert_eq!(version.to_string(), "bbdc1ad1-e625-52eb-800e-bd64420dc9e3");
@@ -258,12 +266,12 @@ mod tests {
 
     #[test]
     fn a_version_has_one_id_whatever_was_read() {
-        let id = |key, version| ObjectId::of_read(&object(key, Some(version)), "\"e\"", 7);
+        let id = |key, version| ObjectId::of_read(&object(key, Some(version)), None, 7).unwrap();
         let v1 = id("a.jpg", "v1");
         assert_eq!(created(Some("v1"), Some("0")).id, AnnouncedId::Version(v1));
         assert_eq!(
-            v1,
-            ObjectId::of_read(&object("a.jpg", Some("v1")), "\"f\"", 8)
+            ObjectId::of_read(&object("a.jpg", Some("v1")), Some("\"f\""), 8),
+            Some(v1)
         );
         assert_ne!(v1, id("a.jpg", "v2"));
         assert_ne!(v1, id("b.jpg", "v1"));
@@ -272,8 +280,10 @@ mod tests {
     #[test]
     fn without_a_version_the_content_is_the_identity() {
         for version in [None, Some("null")] {
-            let read = |seconds| ObjectId::of_read(&object("a.jpg", version), "\"e\"", seconds);
+            let object = object("a.jpg", version);
+            let read = |seconds| ObjectId::of_read(&object, Some("\"e\""), seconds).unwrap();
             assert_ne!(read(7), read(8));
+            assert_eq!(ObjectId::of_read(&object, None, 7), None);
             let announced = created(version, Some("0")).id;
             assert_eq!(announced.version(), None);
             assert_ne!(announced.unread(), read(7));

@@ -26,24 +26,24 @@ pub(crate) enum Outcome {
         /// Its ordinal in that class on that day, from 1.
         count: u64,
     },
-    /// Refused for good by this invocation.
+    /// Rejected for good by this invocation.
     Rejected {
         /// Why.
         rejection: Rejection,
-        /// The day on which it was created, if it could be read.
+        /// The day on which the object was created; `None` if the object could not be read.
         date: Option<NaiveDate>,
     },
-    /// In an archive tier. It is reported as rejected, but the ledger does not record it: once restored,
-    /// the photo may come again.
+    /// In an archive tier. It is reported as rejected, but the ledger does not record it: after a
+    /// restore, its event may be sent again.
     Archived,
-    /// In the ledger already.
+    /// Already in the ledger, or a repeat of another object in the same batch.
     Duplicate(Entry),
     /// A folder marker: no photo, so it is neither recorded nor rejected.
     Folder,
 }
 
 impl Outcome {
-    /// Outcome of a repeat of this photo in the same invocation.
+    /// Outcome of a repeat of this photo in the same batch.
     pub(crate) fn of_repeat(&self) -> Self {
         match self {
             Self::Recorded {
@@ -53,6 +53,7 @@ impl Outcome {
                 date: *date,
                 count: *count,
             }),
+            // The ledger's entry of a rejection has no date either.
             Self::Rejected { rejection, .. } => Self::Duplicate(Entry::Rejected {
                 reason: rejection.to_string(),
             }),
@@ -90,7 +91,7 @@ pub(crate) struct Timings {
     pub decode: Option<Duration>,
     /// Running the model.
     pub inference: Option<Duration>,
-    /// The transaction that counted it, with its retries.
+    /// The commit of its group, with its retries.
     pub commit: Option<Duration>,
 }
 

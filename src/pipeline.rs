@@ -1,11 +1,11 @@
 //! The data path of one event: look up → fetch → decode → classify → commit.
 //!
-//! 1. Photos that the ledger knows are skipped. An event in a bucket without versions does not tell the
-//!    id, so its photos are looked up after the fetch.
+//! 1. Photos that the ledger knows are skipped. An event without a version id does not determine the
+//!    `ObjectId`, so its photo is looked up after the fetch.
 //! 2. The other photos are fetched and classified concurrently. Downloads run ahead of the CPUs.
 //! 3. The predictions are committed in groups of one day and class, one transaction for each group.
 //!
-//! One photo never affects another: each has a result of its own.
+//! A defect of one photo never affects another: each photo has a result of its own.
 
 mod results;
 
@@ -33,7 +33,7 @@ use crate::{
 };
 use results::Results;
 
-/// The parts of the function that stay the same from event to event.
+/// What the function keeps between events.
 pub(crate) struct Pipeline {
     bucket: Bucket,
     classifier: Arc<Classifier>,
@@ -41,7 +41,7 @@ pub(crate) struct Pipeline {
     time_zone: Tz,
 }
 
-/// Result of a run.
+/// Results of one event.
 pub(crate) struct Run {
     /// One for each object of the event, in its order.
     pub photos: Vec<Processed>,
@@ -96,7 +96,7 @@ impl Pipeline {
             match step {
                 Ok(Step::Ended(outcome)) => results.set(index, progress, Ok(outcome)),
                 Ok(Step::Predicted(prediction)) => {
-                    if results.claim(prediction.id, index) {
+                    if results.claim_commit(prediction.id, index) {
                         let group = (prediction.date(), prediction.class().clone());
                         groups.entry(group).or_default().push(Member {
                             index,
@@ -136,7 +136,7 @@ impl Pipeline {
             match created.id.version() {
                 None => unknown.push(index),
                 Some(id) if results.claim(id, index) => identified.push((index, id)),
-                Some(_) => {} // a repeat
+                Some(_) => {} // a repeat of an earlier object
             }
         }
         let ids: Vec<ObjectId> = identified.iter().map(|&(_, id)| id).collect();
@@ -192,7 +192,9 @@ impl Pipeline {
     ) -> Result<Step, Error> {
         let started = Instant::now();
         let fetched = self.bucket.fetch(&created.object, deadline).await?;
-        progress.timings.fetch = Some(started.elapsed());
+        if let Fetched::Object(..) | Fetched::TooLarge { .. } = fetched {
+            progress.timings.fetch = Some(started.elapsed());
+        }
         let (read, photo) = match fetched {
             Fetched::Object(read, bytes) if read.object.is_folder_marker(bytes.len() as u64) => {
                 progress.object = read.object;
@@ -272,7 +274,7 @@ impl Pipeline {
     async fn commit(&self, members: Vec<Member>, deadline: Deadline) -> (Vec<Committed>, u64) {
         let mut results = Vec::with_capacity(members.len());
         let mut conflicts = 0;
-        // One transaction after the other: they would compete for the counter.
+        // One transaction after the other: concurrent ones would compete for the counter.
         for group in groups_of(members, MAX_GROUP) {
             let started = Instant::now();
             let predictions: Vec<&Prediction> =
@@ -307,9 +309,9 @@ impl Progress {
 
 /// Result of the work on a photo before the commit.
 enum Step {
-    /// It has its outcome.
+    /// The photo has its outcome.
     Ended(Outcome),
-    /// It is to be counted.
+    /// The photo is to be counted.
     Predicted(Box<Prediction>),
 }
 

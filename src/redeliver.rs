@@ -238,14 +238,14 @@ impl Redelivery {
             .send()
             .await
             .map_err(|error| Kept::Invoke(chain(&error)))?;
-        let payload = answer.payload.ok_or(Kept::NoAnswer)?.into_inner();
-        match answer.function_error {
-            Some(kind) => Err(Kept::Function(function_error(&payload).unwrap_or(kind))),
-            None => {
-                let answer = serde_json::from_slice(&payload).map_err(AnswerError::from)?;
-                Ok(read_outcomes(&answer, &photos)?)
-            }
+        let payload = answer.payload.map(Blob::into_inner);
+        if let Some(kind) = answer.function_error {
+            let message = payload.as_deref().and_then(function_error);
+            return Err(Kept::Function(message.unwrap_or(kind)));
         }
+        let payload = payload.ok_or(Kept::NoAnswer)?;
+        let answer = serde_json::from_slice(&payload).map_err(AnswerError::from)?;
+        Ok(read_outcomes(&answer, &photos)?)
     }
 
     async fn receive(&self) -> Result<Vec<InFlight>, RedeliverError> {

@@ -28,7 +28,7 @@ sys.path.insert(0, str(MODEL))
 
 import draw_moths
 
-TOLERANCE = 0.02  # difference of a probability, as in tests/golden.rs
+TOLERANCE = 0.02  # difference of a probability, as in tests/integration/golden/probabilities.rs
 PESTS = ["AAW", "ECLW", "FAW"]
 BEETLES = ["weevil", "ladybird", "chafer", "borer", "click"]
 

@@ -34,7 +34,7 @@ pub enum Fetched {
         /// The maximum.
         limit: u64,
     },
-    /// The version was deleted.
+    /// The version does not exist: it was deleted.
     Gone,
     /// The version is in an archive tier, from which a restore takes hours.
     Archived,
@@ -61,7 +61,8 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] if S3 refuses, [`Error::Deadline`] if S3 or the connection fails until `deadline`.
+    /// [`Error::Read`] if S3 refuses, [`Error::Deadline`] if S3 or the connection keeps failing until
+    /// `deadline`.
     pub async fn fetch(
         &self,
         object: &ObjectVersion,
@@ -113,11 +114,11 @@ impl Bucket {
             .last_modified
             .ok_or("the response has no Last-Modified")?
             .secs();
-        let etag = response.e_tag.ok_or("the response has no ETag")?;
         let version = response.version_id.and_then(VersionId::new);
         let object = object.as_read(version.as_ref());
         let read = Read {
-            id: ObjectId::of_read(&object, &etag, last_modified),
+            id: ObjectId::of_read(&object, response.e_tag.as_deref(), last_modified)
+                .ok_or("the response has neither a version id nor an ETag")?,
             object,
             last_modified: DateTime::from_timestamp(last_modified, 0)
                 .ok_or("Last-Modified is out of range")?,
@@ -145,8 +146,8 @@ enum Attempt {
     Refused(Box<SdkError<GetObjectError>>),
 }
 
-/// Separates facts about the object version from refusals that the owner must fix, such as a missing
-/// bucket or permission.
+/// Maps "gone" and "archived" to facts about the object version, and every other refusal to an error. The owner must
+/// fix those, such as a missing bucket or permission.
 fn absent(error: Box<SdkError<GetObjectError>>) -> Result<Fetched, Error> {
     match error.code() {
         // S3 answers MethodNotAllowed when a delete marker is read by its version id.

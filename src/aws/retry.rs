@@ -26,14 +26,14 @@ impl Deadline {
         Self(Instant::now() + remaining.saturating_sub(REPORT_MARGIN))
     }
 
-    /// When classifying ends, so that the predictions that exist can still be committed.
+    /// Deadline of classification. It leaves time to commit the predictions.
     pub fn before_commit(self) -> Self {
         let left = self.0.saturating_duration_since(Instant::now());
         let reserve = COMMIT_RESERVE.min(left / 4);
         Self(self.0 - reserve)
     }
 
-    /// Runs `work` until the deadline at most. `action` names it in the error, as in "classify the photo".
+    /// Runs `work`, at most until the deadline. `action` names it in the error, as in "classify the photo".
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Attempts until `deadline`. `action` names them in errors, as in "read the object".
+    /// Attempts until `deadline`. `action` is named in errors, as in "read the object".
     pub fn new(action: &'static str, deadline: Deadline) -> Self {
         Self {
             action,

@@ -9,7 +9,7 @@ use crate::{aws, error::Source};
 
 /// Limit on one invocation attempt: Lambda's maximum timeout, and 30 s for the network.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(900 + 30);
-/// Attempts of one invocation. A repeat after a lost response finds the photos counted.
+/// Attempts of one invocation. A repeat after a lost response finds the photos in the ledger.
 const INVOKE_ATTEMPTS: u32 = 3;
 /// Limit on one invocation: all attempts, and 60 s of back-off.
 pub(crate) const INVOKE_LIMIT: Duration =
@@ -18,7 +18,7 @@ pub(crate) const INVOKE_LIMIT: Duration =
 /// Outputs that the operator's commands use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
-    /// ARN of the function's alias, which S3 and the queue invoke.
+    /// ARN of the function's alias, which S3 and the queue's event source mapping invoke.
     pub function: String,
     /// URL of the queue with the events on which the function gave up.
     pub failure_queue: String,
@@ -65,7 +65,7 @@ pub enum StackError {
     Describe {
         /// The stack's name.
         name: String,
-        /// What the client said.
+        /// The client's error.
         source: Source,
     },
 }
@@ -75,7 +75,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// Where there is no such stack, it cannot be read, or it is of an older version.
+    /// If the stack does not exist, cannot be read, or lacks an output.
     pub async fn find(name: &str, sdk: &SdkConfig) -> Result<Self, StackError> {
         let region = sdk.region().ok_or(StackError::Region)?.to_string();
         let client = aws_sdk_cloudformation::Client::new(sdk);
@@ -90,7 +90,7 @@ impl Stack {
                 source: error.into(),
             },
         })?;
-        // CloudFormation would describe every stack if it were asked for none.
+        // CloudFormation would describe every stack if the name were empty.
         let [stack] = described.stacks() else {
             return Err(StackError::Ambiguous {
                 name: name.to_owned(),
@@ -116,12 +116,12 @@ impl Stack {
     }
 }
 
-/// A client that waits for the function's answer as long as the function may take.
+/// A client whose timeout covers the longest run of the function.
 pub fn lambda(sdk: &SdkConfig) -> aws_sdk_lambda::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(aws::CONNECT_TIMEOUT)
         .operation_attempt_timeout(INVOKE_TIMEOUT)
-        // Unset, it would be inherited from `sdk`, whose calls take seconds.
+        // If unset, the limit of `sdk` applies, which is some seconds.
         .operation_timeout(INVOKE_LIMIT)
         .build();
     let config = aws_sdk_lambda::config::Builder::from(sdk)

@@ -64,16 +64,23 @@ async fn classify(
             Some(Table::new(columns, files.len())?)
         }
     };
-    let answers = stream::iter(files.iter().zip(&paths))
-        .map(|(file, path)| async move { (path, classify_file(classifier, file).await) })
-        .buffered(classifier.cpus().photos_in_progress());
+    let answers = stream::iter(files.iter().enumerate())
+        .map(|(index, file)| async move { (index, classify_file(classifier, file).await) })
+        .buffer_unordered(classifier.cpus().photos_in_progress());
     let mut answers = std::pin::pin!(answers);
     let mut failed = 0;
-    while let Some((path, answer)) = answers.next().await {
-        failed += usize::from(answer.is_err());
-        match &table {
-            Some(table) => print_row(table, path, &answer)?,
-            None => print_json(path, &answer)?,
+    // Answers that wait for that of an earlier file, by position.
+    let mut early = BTreeMap::new();
+    let mut shown = 0;
+    while let Some((index, answer)) = answers.next().await {
+        early.insert(index, answer);
+        while let Some(answer) = early.remove(&shown) {
+            failed += usize::from(answer.is_err());
+            match &table {
+                Some(table) => print_row(table, &paths[shown], &answer)?,
+                None => print_json(&paths[shown], &answer)?,
+            }
+            shown += 1;
         }
     }
     if let Some(table) = table {

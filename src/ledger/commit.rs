@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     aws::{self, Backoff, Deadline},
-    error::{Error, Source},
+    error::Error,
     object::ObjectId,
     prediction::Prediction,
 };
@@ -28,8 +28,8 @@ impl Committed {
     ///
     /// # Errors
     ///
-    /// The error that kept the prediction from being counted. It may have been counted nevertheless, if the
-    /// time was up; another call finds out. [`Error::NoResult`] if the group had no such prediction.
+    /// The error of the commit. After [`Error::Deadline`] the prediction may still be counted; the next delivery finds
+    /// out. [`Error::NoResult`] if the commit has no result for this id.
     pub fn take(&mut self, id: ObjectId) -> Result<Written<u64>, Arc<Error>> {
         self.results
             .remove(&id)
@@ -53,7 +53,7 @@ impl Ledger {
         commit.finish(group, ended)
     }
 
-    /// Ends when every member of `group` has a result.
+    /// Returns when every member of `group` has a result, or with the error of the others.
     async fn commit_pending(
         &self,
         group: &[&Prediction],
@@ -75,7 +75,7 @@ impl Ledger {
             let items = self
                 .transaction(&counter_key, &pending, issued, commit.id)
                 .map_err(|error| self.failed("write to", error))?;
-            // Each `send` draws a request token of its own, which only the SDK's retries of it share.
+            // Each `send` has its own request token; the SDK's retries of that `send` reuse it.
             let transaction = self
                 .client
                 .transact_write_items()
@@ -88,25 +88,20 @@ impl Ledger {
                 Err(error) => error,
             };
             match Failure::of(&error, pending.len()) {
-                Failure::Cancelled(cancellation) if cancellation.is_invalid => {
-                    return Err(self.failed("write to", error));
-                }
+                Failure::Invalid => return Err(self.failed("write to", error)),
                 Failure::Cancelled(cancellation) => {
                     commit.conflicts += u64::from(cancellation.counter_moved);
                     let existing = cancellation.existing;
                     for &(member, found) in &existing {
                         commit.found(pending[member].id, found);
                     }
-                    // If only counted photos were in the way, there is nothing to wait for.
+                    // Without the existing photos, the next attempt may succeed at once.
                     if existing.is_empty() {
                         backoff.pause(error).await?;
                     }
                 }
-                Failure::Unreadable => {
-                    let corrupted: Source = "the cancellation does not fit the transaction".into();
-                    backoff.pause(corrupted).await?;
-                }
-                // It may have been committed: then the next attempt finds our own items.
+                Failure::Unreadable => backoff.pause(error).await?,
+                // The transaction may have been committed: then the next attempt finds our own items.
                 Failure::Other if aws::is_transient(&error) => backoff.pause(error).await?,
                 Failure::Other => return Err(self.failed("write to", error)),
             }
@@ -149,7 +144,7 @@ impl Commit {
         self.results.insert(id, written.map_err(Arc::new));
     }
 
-    /// Every member that is still pending failed with the error that `ended` the commit.
+    /// Every member that is still pending gets the error in `ended`.
     fn finish(mut self, group: &[&Prediction], ended: Result<(), Error>) -> Committed {
         if let Err(error) = ended {
             let error = Arc::new(error);

@@ -13,7 +13,7 @@ use crate::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-/// Number of classes in `Probabilities`. With five of them a record stays under 1 KB, one write unit.
+/// Number of classes in `Probabilities`. With five of them a record with usual keys stays under 1 KB, one write unit.
 const TOP_CLASSES: usize = 5;
 
 /// Partition key of the ledger table.
@@ -23,7 +23,8 @@ pub const PREDICTION_DATE: &str = "PredictionDate";
 /// Sort key of the predictions table.
 pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
 
-/// A global secondary index of the predictions table. It is sparse: a record without its keys is absent.
+/// A global secondary index of the predictions table. It is sparse: it contains the records that
+/// have its key attributes. No record has them yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {
     /// Its name.

@@ -23,7 +23,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// If the table cannot be read before `deadline`. The inner error is that of one malformed item.
+    /// If the table cannot be read before `deadline`. An `Err` in the map concerns one malformed item.
     pub async fn lookup(
         &self,
         ids: &[ObjectId],
@@ -95,7 +95,7 @@ struct Page {
 
 impl Page {
     /// `None` if the response does not mention `table` at all. DynamoDB always does: an answer without it
-    /// was corrupted, and must not be taken for "no such items".
+    /// is corrupted, and must not be taken for "no such items".
     fn of(response: BatchGetItemOutput, table: &str) -> Result<Option<Self>, Error> {
         let items = response
             .responses

@@ -14,11 +14,11 @@ use crate::{
 };
 
 impl Ledger {
-    /// Writes that `object`, created on `day`, is rejected, unless it is in the ledger already.
+    /// Records the rejection of `object`, created on `day`, unless it is in the ledger already.
     ///
     /// # Errors
     ///
-    /// If the table refuses, or does not accept the item before `deadline`.
+    /// If the table refuses, does not accept the item before `deadline`, or has a malformed item.
     pub async fn reject(
         &self,
         object: &ObjectVersion,

@@ -1,4 +1,4 @@
-//! The transaction that counts a group of predictions, and the reading of its cancellation.
+//! The transaction that counts a group of predictions, and how its cancellation is read.
 
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
@@ -69,16 +69,16 @@ impl Ledger {
 pub(super) struct Cancellation<'a> {
     /// The object items that exist already, each with its position in the group.
     pub(super) existing: Vec<(usize, &'a Item)>,
-    /// Whether another writer moved the counter.
+    /// Whether another writer moved or locked the counter.
     pub(super) counter_moved: bool,
-    /// Whether DynamoDB considers the request itself invalid, so that a retry does not help.
-    pub(super) is_invalid: bool,
 }
 
 /// Why a transaction of `members` predictions failed.
 pub(super) enum Failure<'a> {
     /// DynamoDB cancelled it.
     Cancelled(Cancellation<'a>),
+    /// DynamoDB considers the request itself invalid: a retry does not help.
+    Invalid,
     /// DynamoDB cancelled it, but the response is corrupted: its reasons are not those of this transaction.
     Unreadable,
     /// Another error: throttling, a lost connection, a refusal.
@@ -98,6 +98,12 @@ impl<'a> Failure<'a> {
 
     /// The reasons are in the order of the transaction's items: objects, records, counter.
     fn from_reasons(reasons: &'a [CancellationReason], members: usize) -> Self {
+        if reasons
+            .iter()
+            .any(|reason| reason.code() == Some("ValidationError"))
+        {
+            return Self::Invalid;
+        }
         let (Some(objects), Some(counter)) = (reasons.get(..members), reasons.get(2 * members))
         else {
             return Self::Unreadable;
@@ -118,9 +124,6 @@ impl<'a> Failure<'a> {
         Self::Cancelled(Cancellation {
             existing,
             counter_moved: conflicts.contains(&counter.code()),
-            is_invalid: reasons
-                .iter()
-                .any(|reason| reason.code() == Some("ValidationError")),
         })
     }
 }
@@ -152,7 +155,16 @@ mod tests {
             panic!("not a cancellation");
         };
         assert_eq!(cancellation.existing, [(1, &item)]);
-        assert!(cancellation.counter_moved && !cancellation.is_invalid);
+        assert!(cancellation.counter_moved);
+    }
+
+    #[test]
+    fn an_invalid_request_is_not_retried() {
+        let reasons = [reason("None", None), reason("ValidationError", None)];
+        assert!(matches!(
+            Failure::from_reasons(&reasons, 2),
+            Failure::Invalid
+        ));
     }
 
     #[test]

@@ -159,8 +159,8 @@ pub(super) async fn run(
         instance.close(&end.reason);
         match (instance.is_ready(), end.is_killed) {
             (true, _) => (exits, kills) = (0, 0),
-            (false, true) => kills += 1,
-            (false, false) => exits += 1,
+            (false, true) => (exits, kills) = (0, kills + 1),
+            (false, false) => (exits, kills) = (exits + 1, 0),
         }
         if exits == MAX_EXITS || kills == MAX_KILLS {
             // The channel is full if another instance has reported the same.
@@ -266,6 +266,7 @@ impl Instance {
     fn close(&self, ended: &str) {
         if let Slot::Busy(invocation) = std::mem::replace(&mut *self.slot(), Slot::Closed) {
             let error = json!({"errorType": "Runtime.ExitError", "errorMessage": ended});
+            // The invoker may have disconnected.
             let _ = invocation.reply.send(Err(error));
         }
     }
@@ -297,6 +298,7 @@ impl Instance {
         match std::mem::replace(&mut *slot, Slot::Idle) {
             Slot::Busy(invocation) if invocation.request_id.to_string() == id => {
                 self.0.deadline.send_replace(None);
+                // The invoker may have disconnected.
                 let _ = invocation.reply.send(answer);
                 StatusCode::ACCEPTED.into_response()
             }

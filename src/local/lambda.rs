@@ -50,6 +50,7 @@ impl Queue {
     /// Returns an invocation to an instance that died before it could accept it.
     pub(super) fn put_back(&self, invocation: Invocation) {
         if let Some(queue) = self.back.upgrade() {
+            // Lambda is closing: the dropped reply tells the invoker.
             let _ = queue.send(invocation);
         }
     }

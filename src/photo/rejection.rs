@@ -1,4 +1,4 @@
-//! Why a photo is refused for good.
+//! Why a photo is rejected for good.
 
 use image::ImageFormat;
 
@@ -64,6 +64,7 @@ impl Rejection {
             Rejection::Empty => "Empty",
             Rejection::TooManyBytes { .. } => "TooManyBytes",
             Rejection::TooManyPixels { .. } => "TooManyPixels",
+            // An older name, so that dashboards and alarms keep their history.
             Rejection::NotAPhoto => "NotAPicture",
             Rejection::Unsupported { .. } => "Unsupported",
             Rejection::Truncated(_) => "Truncated",

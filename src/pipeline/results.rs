@@ -1,4 +1,4 @@
-//! Results of a batch: one for each object, whatever happens.
+//! Results of a batch.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,13 +9,16 @@ use crate::{
     outcome::{Outcome, Processed, Timings},
 };
 
-/// Results of a batch, by position. Each object gets exactly one.
+/// Results of a batch, by position. [`finish`](Results::finish) returns exactly one for each object.
 pub(super) struct Results<'a> {
     batch: &'a [ObjectCreated],
     photos: Vec<Option<Processed>>,
-    /// Position of the first object with each id.
-    first: HashMap<ObjectId, usize>,
-    /// Objects that the batch contains more than once: position, and position of the first.
+    /// Position of the first object with each id that an event names.
+    named: HashMap<ObjectId, usize>,
+    /// Position of the first prediction with each id. It is kept apart from `named`: whether a prediction is committed
+    /// must not depend on another object whose fetch may fail.
+    predicted: HashMap<ObjectId, usize>,
+    /// Repeats: position of the repeat, and position of the first object with the same id.
     repeats: Vec<(usize, usize)>,
 }
 
@@ -24,15 +27,26 @@ impl<'a> Results<'a> {
         Self {
             batch,
             photos: vec![None; batch.len()],
-            first: HashMap::new(),
+            named: HashMap::new(),
+            predicted: HashMap::new(),
             repeats: Vec::new(),
         }
     }
 
-    /// Whether the object at `index` is the first with this `id`, and so is to be processed. A repeat gets
-    /// the result of the first.
+    /// Whether the object at `index` is the first with this `id`, so that the caller
+    /// processes it. A repeat gets the result of the first.
     pub(super) fn claim(&mut self, id: ObjectId, index: usize) -> bool {
-        let first = *self.first.entry(id).or_insert(index);
+        let first = *self.named.entry(id).or_insert(index);
+        self.is_first(index, first)
+    }
+
+    /// Whether the prediction of the object at `index` is the first with this `id`, so that the caller commits it.
+    pub(super) fn claim_commit(&mut self, id: ObjectId, index: usize) -> bool {
+        let first = *self.predicted.entry(id).or_insert(index);
+        self.is_first(index, first)
+    }
+
+    fn is_first(&mut self, index: usize, first: usize) -> bool {
         if first != index {
             self.repeats.push((index, first));
         }
@@ -53,7 +67,8 @@ impl<'a> Results<'a> {
         });
     }
 
-    /// One result for each object, in the order of the batch. An object without one is an error.
+    /// One result for each object, in the order of the batch. An object without a result gets
+    /// [`Error::NoResult`].
     pub(super) fn finish(mut self) -> Vec<Processed> {
         for &(index, first) in &self.repeats {
             let repeat = self.photos[first].as_ref().map(|first| Processed {

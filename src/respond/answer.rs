@@ -22,7 +22,7 @@ pub(crate) enum Answer {
         /// One for each created object.
         outcomes: Vec<Report>,
     },
-    /// For SQS: the messages that it delivers again. It deletes the others.
+    /// For SQS: the messages to deliver again. Lambda deletes the others.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     #[serde(rename_all = "camelCase")]
@@ -69,20 +69,20 @@ pub(crate) struct TaskResult {
 /// How a task of S3 Batch Operations ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum ResultCode {
-    /// Recorded, now or before.
+    /// Recorded now or before, or nothing to do.
     Succeeded,
     /// To be tried again.
     TemporaryFailure,
-    /// Rejected for good, or not a task.
+    /// Rejected for good, or malformed.
     PermanentFailure,
 }
 
-/// The error of an invocation: every record was tried, and these failed. Lambda sends the event again,
-/// and the photos that have their outcome are then skipped.
+/// The error of an invocation: every record was tried, and `failures` lists those that failed. Lambda sends the event
+/// again, and photos with an outcome are then skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {records} records failed: {}", failures.len(), failures.join("; "))]
 pub struct InvocationError {
-    /// Whether all failures are malformed records, which a retry does not help.
+    /// Whether all failures are malformed records. A retry does not help these.
     pub is_malformed: bool,
     records: usize,
     failures: Vec<String>,
@@ -92,7 +92,7 @@ pub struct InvocationError {
 ///
 /// # Errors
 ///
-/// If the source reads no partial answer and a record failed.
+/// If `source` is a notification and a record failed.
 pub(crate) fn answer(source: Source, parts: Vec<SettledPart>) -> Result<Answer, InvocationError> {
     match source {
         Source::Notification => notification(parts),

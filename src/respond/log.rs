@@ -14,7 +14,7 @@ pub(crate) fn log_outcome(object: &ObjectVersion, outcome: &Outcome, timings: &T
     info!(
         outcome = report.outcome.as_str(),
         bucket = object.bucket,
-        // JSON escapes fewer characters than a terminal interprets.
+        // JSON leaves characters unescaped that a terminal interprets.
         key = %Escaped(&report.key),
         version = report.version_id,
         class = report.class_name,

@@ -1,6 +1,6 @@
 //! Metrics: after each invocation, log lines in CloudWatch's embedded metric format.
 //!
-//! CloudWatch extracts the metrics from the log: no call is needed, and none can fail. Dimensions come from
+//! CloudWatch extracts the metrics from the log: no API call is needed. Dimensions come from
 //! closed lists (the function's name and version, the model's labels, the kinds of
 //! [`Rejection`](crate::photo::Rejection)), never from a key, so the number of metrics is bounded.
 //!
@@ -33,7 +33,7 @@ pub(crate) struct Invocation<'a> {
     pub is_cold: bool,
     /// Number of commit attempts that lost to another writer.
     pub conflicts: u64,
-    /// The day in TIME_ZONE.
+    /// Today's date in TIME_ZONE.
     pub today: NaiveDate,
     /// The time of the metrics.
     pub now: DateTime<Utc>,
@@ -129,7 +129,7 @@ pub(crate) fn metric_lines(invocation: &Invocation<'_>, parts: &[SettledPart]) -
     } = invocation;
     let sums = Sums::of(parts, today);
     let mut whole = Line::new(function, now, None);
-    // During a canary deployment two versions share the events. This tells whether the new version rejects
+    // During a canary deployment two versions share the events. This line tells whether the new version rejects
     // photos that the old one accepts.
     let mut of_version = Line::new(function, now, Some(("FunctionVersion", version)));
     for name in [RECORDED, REJECTED, DUPLICATE, FAILED] {
@@ -142,7 +142,7 @@ pub(crate) fn metric_lines(invocation: &Invocation<'_>, parts: &[SettledPart]) -
     whole.metric("Conflicts", "Count", json!(conflicts));
     whole.metric("ColdStart", "Count", json!(u8::from(is_cold)));
     for (stage, values) in &sums.stages {
-        // Larger batches are rare, and the first hundred values are a sample of them.
+        // Larger batches are rare, and the first hundred values are a sample of the batch.
         let values = &values[..values.len().min(MAX_VALUES)];
         whole.metric(stage, "Milliseconds", json!(values));
     }

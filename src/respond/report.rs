@@ -1,7 +1,6 @@
 //! The JSON form of an outcome: in the function's answer, in log lines and in `--json` output.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     ledger::Entry,
@@ -15,7 +14,7 @@ use crate::{
 pub(crate) struct Report {
     /// Object key, decoded.
     pub key: String,
-    /// Version id; `null` in a bucket without versions.
+    /// Version id; JSON `null` in a bucket without versions.
     pub version_id: Option<String>,
     /// The outcome in one word.
     pub outcome: Word,
@@ -37,7 +36,7 @@ pub(crate) struct Report {
 pub(crate) enum Word {
     /// Classified and counted by this invocation.
     Recorded,
-    /// Refused for good.
+    /// Rejected for good.
     Rejected,
     /// Recorded or rejected before.
     Duplicate,
@@ -114,63 +113,6 @@ impl Report {
             Outcome::Folder => report,
         }
     }
-}
-
-/// Why the function's answer to a notification cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerError {
-    /// The answer has another shape.
-    #[error(
-        "the function's answer cannot be read ({0}): use the program of the version that is deployed"
-    )]
-    Shape(#[from] serde_json::Error),
-    /// An outcome is that of another photo.
-    #[error("the function answered for {answered}, but was asked for {asked}")]
-    Other {
-        /// Key in the answer.
-        answered: String,
-        /// Key in the event.
-        asked: String,
-    },
-    /// The number of outcomes is not that of the photos.
-    #[error("the function answered {outcomes} outcomes for {photos} photos")]
-    Number {
-        /// Number of outcomes in the answer.
-        outcomes: usize,
-        /// Number of photos in the event.
-        photos: usize,
-    },
-}
-
-/// Reads the outcomes from the function's answer to a notification of `photos`, in the order of the event.
-///
-/// # Errors
-///
-/// If the answer does not have exactly one outcome for each photo.
-pub(crate) fn read_outcomes(
-    answer: &Value,
-    photos: &[ObjectVersion],
-) -> Result<Vec<Report>, AnswerError> {
-    #[derive(Deserialize)]
-    struct Answer {
-        outcomes: Vec<Report>,
-    }
-    let Answer { outcomes } = Answer::deserialize(answer)?;
-    if outcomes.len() != photos.len() {
-        return Err(AnswerError::Number {
-            outcomes: outcomes.len(),
-            photos: photos.len(),
-        });
-    }
-    for (report, photo) in outcomes.iter().zip(photos) {
-        if report.key != photo.key {
-            return Err(AnswerError::Other {
-                answered: report.key.clone(),
-                asked: photo.key.clone(),
-            });
-        }
-    }
-    Ok(outcomes)
 }
 
 #[cfg(test)]
@@ -273,37 +215,5 @@ mod tests {
                 })
             );
         }
-    }
-
-    fn read(outcomes: &[(&str, &str)]) -> Result<Vec<Report>, AnswerError> {
-        let outcome = |(key, outcome): &(&str, &str)| json!({"key": key, "outcome": outcome});
-        let outcomes: Vec<_> = outcomes.iter().map(outcome).collect();
-        read_outcomes(
-            &json!({"outcomes": outcomes}),
-            &["a.jpg", "b.jpg"].map(photo),
-        )
-    }
-
-    #[test]
-    fn each_photo_has_its_outcome_or_the_answer_is_refused() {
-        let good = read(&[("a.jpg", "recorded"), ("b.jpg", "rejected")]).unwrap();
-        assert_eq!(good.len(), 2);
-        for (outcomes, said) in [
-            (&[("a.jpg", "recorded")][..], "1 outcomes for 2 photos"),
-            (&[("a.jpg", "recorded"), ("c.jpg", "recorded")], "c.jpg"),
-            // No version of the function answers this: a photo without outcome fails the invocation.
-            (
-                &[("a.jpg", "recorded"), ("b.jpg", "failed")],
-                "cannot be read",
-            ),
-            (
-                &[("a.jpg", "recorded"), ("b.jpg", "lost")],
-                "cannot be read",
-            ),
-        ] {
-            let error = read(outcomes).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
-        }
-        assert!(read_outcomes(&json!(null), &[]).is_err());
     }
 }
