@@ -23,6 +23,7 @@
 //! 4. Give the source the permission to invoke the function, in `template.yaml`.
 
 mod batch_operations;
+mod error;
 mod eventbridge;
 mod notification;
 
@@ -31,32 +32,8 @@ use serde_json::Value;
 
 use crate::object::ObjectCreated;
 
+pub use error::{EventError, RecordError};
 pub use notification::decode_key;
-
-/// Why an event, or one record of it, cannot be understood. A retry does not help.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum EventError {
-    /// The event is of no source that this function serves.
-    #[error(
-        "expected an event of S3 (\"Records\"), EventBridge (\"detail-type\": \"Object Created\"), SNS or SQS \
-         around these, or S3 Batch Operations (\"tasks\"), got {0}"
-    )]
-    UnknownShape(String),
-    /// A record lacks a field, or a field is wrong.
-    #[error("record {index} of the event is malformed: {reason}")]
-    Malformed {
-        /// Position in `Records` or `tasks`, from 0.
-        index: usize,
-        /// What is missing or wrong.
-        reason: String,
-    },
-    /// An EventBridge event lacks a field, or a field is wrong.
-    #[error("the EventBridge event is malformed: {0}")]
-    EventBridge(String),
-    /// A message of SNS or SQS is not JSON.
-    #[error("the message of {0} is not JSON: {1}")]
-    Message(&'static str, String),
-}
 
 /// One invocation's event.
 #[derive(Debug, PartialEq, Eq)]

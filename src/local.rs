@@ -34,6 +34,7 @@ use versioned_s3 as s3;
 use crate::{
     aws,
     config::{FunctionConfig, Tables},
+    error::Source,
 };
 
 pub use lambda::{FUNCTION, Lambda};
@@ -123,12 +124,12 @@ pub enum LocalError {
         source: s3::StoreError,
     },
     /// The tables cannot be opened or created.
-    #[error("cannot open the tables in {folder}: {reason}")]
+    #[error("cannot open the tables in {folder}")]
     Tables {
         /// Their folder.
         folder: PathBuf,
-        /// The error.
-        reason: String,
+        /// The error of the database.
+        source: Source,
     },
     /// The function ends before it requests its first event.
     #[error("the function does not start: {reason} (see {})", log.display())]
@@ -201,9 +202,9 @@ impl Local {
         let tables = clients(endpoints).1;
         dynamodb::prepare_tables(&tables, &settings.config.tables)
             .await
-            .map_err(|reason| LocalError::Tables {
+            .map_err(|source| LocalError::Tables {
                 folder: folder.clone(),
-                reason,
+                source,
             })?;
 
         let (store, notifications) = objects::open(&folder)?;

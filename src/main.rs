@@ -1,5 +1,7 @@
 //! Runs the Lambda function if Lambda started the process, otherwise the command line.
 
+#![forbid(unsafe_code)]
+
 use std::{env, process::ExitCode};
 
 use moth_classifier::{cli, handler};

@@ -20,7 +20,7 @@ use crate::{
     error::{Source, chain},
     respond::{AnswerError, Report, read_outcomes},
 };
-use message::{event_in, function_error, photos};
+use message::{Unreadable, event_in, function_error, photos};
 
 /// Messages in flight at a time: the maximum of one `ReceiveMessage`.
 const BATCH: i32 = 10;
@@ -54,7 +54,7 @@ pub(crate) enum Kept {
     #[error(
         "{0}: redeliver cannot deliver this message, so look at its body before you delete it by hand"
     )]
-    Unreadable(String),
+    Unreadable(#[from] Unreadable),
     /// The function failed again.
     #[error("the function failed: {0}")]
     Function(String),
@@ -215,7 +215,7 @@ impl Redelivery {
         if result.is_ok()
             && let Err(error) = self.delete(&receipt).await
         {
-            result = Err(Kept::Delete(error));
+            result = Err(error);
         }
         let redelivered = Redelivered {
             message_id: id,
@@ -225,8 +225,8 @@ impl Redelivery {
     }
 
     async fn invoke(&self, body: &str) -> Result<Vec<Report>, Kept> {
-        let event = event_in(body).map_err(Kept::Unreadable)?;
-        let photos = photos(&event).map_err(Kept::Unreadable)?;
+        let event = event_in(body)?;
+        let photos = photos(&event)?;
         if photos.is_empty() {
             return Ok(Vec::new());
         }
@@ -298,12 +298,12 @@ impl Redelivery {
         }
     }
 
-    async fn delete(&self, receipt: &str) -> Result<(), String> {
+    async fn delete(&self, receipt: &str) -> Result<(), Kept> {
         let delete = self.queues.delete_message();
         let delete = delete.queue_url(&self.stack.failure_queue);
         match delete.receipt_handle(receipt).send().await {
             Ok(_) => Ok(()),
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(Kept::Delete(chain(&error))),
         }
     }
 

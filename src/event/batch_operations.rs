@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Event, EventError, Part, Source,
+    Event, Part, Source,
+    error::{EventError, RecordError},
     notification::{decode_key, object_version},
 };
 use crate::object::ObjectCreated;
@@ -52,16 +53,16 @@ pub(super) fn parse(event: &Value, region: &str) -> Option<Event> {
     })
 }
 
-fn created(task: &Value, region: &str) -> Result<ObjectCreated, String> {
-    let task = Task::deserialize(task).map_err(|error| error.to_string())?;
+fn created(task: &Value, region: &str) -> Result<ObjectCreated, RecordError> {
+    let task = Task::deserialize(task)?;
     let bucket = match (task.s3_bucket, &task.s3_bucket_arn) {
         (Some(bucket), _) => bucket,
         // `arn:aws:s3:::bucket`; the documentation also shows an ARN with region and account.
         (None, Some(arn)) => match arn.rsplit_once(':') {
             Some((_, bucket)) => bucket.to_owned(),
-            None => return Err(format!("s3BucketArn is {arn:?}, not an ARN")),
+            None => return Err(RecordError::BucketArn(arn.clone())),
         },
-        (None, None) => return Err("neither s3Bucket nor s3BucketArn".into()),
+        (None, None) => return Err(RecordError::NoBucket),
     };
     let object = object_version(bucket, decode_key(&task.s3_key)?, task.s3_version_id)?;
     Ok(ObjectCreated::new(object, region.to_owned(), None))

@@ -5,7 +5,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{EventError, describe, notification::object_version};
+use super::{
+    describe,
+    error::{EventError, RecordError},
+    notification::object_version,
+};
 use crate::object::ObjectCreated;
 
 #[derive(Deserialize)]
@@ -48,13 +52,13 @@ pub(super) fn parse(event: &Value) -> Option<Result<ObjectCreated, EventError>> 
             return Some(Err(EventError::UnknownShape(got)));
         }
     }
-    let created = Event::deserialize(event)
-        .map_err(|error| error.to_string())
-        .and_then(|Event { region, detail }| {
-            let Detail { bucket, object } = detail;
-            let version = object_version(bucket.name, object.key, object.version_id)?;
-            let sequencer = object.sequencer.as_deref();
-            Ok(ObjectCreated::new(version, region, sequencer))
-        });
-    Some(created.map_err(EventError::EventBridge))
+    Some(created(event).map_err(EventError::EventBridge))
+}
+
+fn created(event: &Value) -> Result<ObjectCreated, RecordError> {
+    let Event { region, detail } = Event::deserialize(event)?;
+    let Detail { bucket, object } = detail;
+    let version = object_version(bucket.name, object.key, object.version_id)?;
+    let sequencer = object.sequencer.as_deref();
+    Ok(ObjectCreated::new(version, region, sequencer))
 }

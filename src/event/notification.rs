@@ -6,7 +6,10 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{EventError, describe};
+use super::{
+    describe,
+    error::{EventError, RecordError},
+};
 use crate::object::{ObjectCreated, ObjectVersion, VersionId};
 
 #[derive(Deserialize)]
@@ -37,9 +40,9 @@ struct Object {
 
 /// `None` if the record reports something other than a creation.
 pub(super) fn parse(index: usize, record: &Value) -> Option<Result<ObjectCreated, EventError>> {
-    let malformed = |reason: String| EventError::Malformed { index, reason };
+    let malformed = |reason| EventError::Malformed { index, reason };
     let Some(name) = record.get("eventName").and_then(Value::as_str) else {
-        let reason = format!("no eventName in {}", describe(record));
+        let reason = RecordError::NoEventName(describe(record));
         return Some(Err(malformed(reason)));
     };
     // S3 writes `ObjectCreated:Put`; configurations and some relays write `s3:ObjectCreated:Put`.
@@ -47,19 +50,22 @@ pub(super) fn parse(index: usize, record: &Value) -> Option<Result<ObjectCreated
         if record.get("s3").is_some() {
             return None;
         }
-        let reason = format!("{name:?} is not an event of S3: {}", describe(record));
-        return Some(Err(malformed(reason)));
+        let other = RecordError::OtherService {
+            name: name.to_owned(),
+            record: describe(record),
+        };
+        return Some(Err(malformed(other)));
     }
-    let created = Record::deserialize(record)
-        .map_err(|error| error.to_string())
-        .and_then(|record| {
-            let S3 { bucket, object } = record.s3;
-            let key = decode_key(&object.key)?;
-            let version = object_version(bucket.name, key, object.version_id)?;
-            let sequencer = object.sequencer.as_deref();
-            Ok(ObjectCreated::new(version, record.aws_region, sequencer))
-        });
-    Some(created.map_err(malformed))
+    Some(created(record).map_err(malformed))
+}
+
+fn created(record: &Value) -> Result<ObjectCreated, RecordError> {
+    let Record { aws_region, s3 } = Record::deserialize(record)?;
+    let S3 { bucket, object } = s3;
+    let key = decode_key(&object.key)?;
+    let version = object_version(bucket.name, key, object.version_id)?;
+    let sequencer = object.sequencer.as_deref();
+    Ok(ObjectCreated::new(version, aws_region, sequencer))
 }
 
 /// An object version; an error if the bucket or the key is empty.
@@ -67,9 +73,9 @@ pub(super) fn object_version(
     bucket: String,
     key: String,
     version: Option<String>,
-) -> Result<ObjectVersion, String> {
+) -> Result<ObjectVersion, RecordError> {
     if bucket.is_empty() || key.is_empty() {
-        return Err("the bucket name or the object key is empty".into());
+        return Err(RecordError::EmptyName);
     }
     Ok(ObjectVersion {
         bucket,
@@ -83,11 +89,11 @@ pub(super) fn object_version(
 ///
 /// # Errors
 ///
-/// If the key does not decode to UTF-8.
-pub fn decode_key(encoded: &str) -> Result<String, String> {
+/// [`RecordError::Key`] if the key does not decode to UTF-8.
+pub fn decode_key(encoded: &str) -> Result<String, RecordError> {
     let spaced = encoded.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
         Ok(key) => Ok(key.into_owned()),
-        Err(_) => Err(format!("object key {encoded:?} does not decode to UTF-8")),
+        Err(_) => Err(RecordError::Key(encoded.to_owned())),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use aws_sdk_dynamodb::{
     Client,
-    error::DisplayErrorContext,
+    error::BuildError,
     types::{
         AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction,
         GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
@@ -17,20 +17,21 @@ use tokio::net::TcpListener;
 use super::LocalError;
 use crate::{
     config::Tables,
+    error::Source,
     ledger::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE},
 };
 
 /// Opens the database in `folder`.
 pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
-    let failed = |reason: String| LocalError::Tables {
+    let failed = |source| LocalError::Tables {
         folder: folder.into(),
-        reason,
+        source,
     };
     let path = folder.join("tables.sqlite");
     let path = path
         .to_str()
         .ok_or_else(|| failed("the path is not valid UTF-8".into()))?;
-    Database::new(path).map_err(|error| failed(error.to_string()))
+    Database::new(path).map_err(|error| failed(error.into()))
 }
 
 /// Serves the DynamoDB API until `stop` ends.
@@ -45,7 +46,7 @@ pub(super) async fn serve(
 }
 
 /// Creates the missing tables, and adds the indexes that tables of an older version lack.
-pub(super) async fn prepare_tables(client: &Client, tables: &Tables) -> Result<(), String> {
+pub(super) async fn prepare_tables(client: &Client, tables: &Tables) -> Result<(), Source> {
     let predictions = [
         (PREDICTION_DATE, KeyType::Hash),
         (CLASS_PREDICTION_ID, KeyType::Range),
@@ -55,7 +56,7 @@ pub(super) async fn prepare_tables(client: &Client, tables: &Tables) -> Result<(
     add_indexes(client, &tables.predictions).await
 }
 
-async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), String> {
+async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), Source> {
     let mut request = client
         .create_table()
         .table_name(name)
@@ -74,15 +75,14 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
         {
             Ok(())
         }
-        Err(error) => Err(DisplayErrorContext(error).to_string()),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Adds the missing ones of [`INDEXES`]. DynamoDB accepts one new index in an update. Existing records are in
 /// the index when the update returns.
-async fn add_indexes(client: &Client, table: &str) -> Result<(), String> {
-    let described = client.describe_table().table_name(table).send().await;
-    let described = described.map_err(|error| DisplayErrorContext(error).to_string())?;
+async fn add_indexes(client: &Client, table: &str) -> Result<(), Source> {
+    let described = client.describe_table().table_name(table).send().await?;
     let description = described.table.ok_or("DescribeTable described no table")?;
     let there: HashSet<Option<&str>> = description
         .global_secondary_indexes()
@@ -102,13 +102,12 @@ async fn add_indexes(client: &Client, table: &str) -> Result<(), String> {
             .attribute_definitions(definition(index.sort_key)?)
             .global_secondary_index_updates(creation(index)?)
             .send()
-            .await
-            .map_err(|error| DisplayErrorContext(error).to_string())?;
+            .await?;
     }
     Ok(())
 }
 
-fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, String> {
+fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, BuildError> {
     let all = Projection::builder()
         .projection_type(ProjectionType::All)
         .build();
@@ -117,24 +116,21 @@ fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, String> {
         .key_schema(element(index.partition_key, KeyType::Hash)?)
         .key_schema(element(index.sort_key, KeyType::Range)?)
         .projection(all)
-        .build()
-        .map_err(|error| error.to_string())?;
+        .build()?;
     Ok(GlobalSecondaryIndexUpdate::builder().create(create).build())
 }
 
 /// An attribute that is part of a key. All of them are strings.
-fn definition(attribute: &str) -> Result<AttributeDefinition, String> {
+fn definition(attribute: &str) -> Result<AttributeDefinition, BuildError> {
     AttributeDefinition::builder()
         .attribute_name(attribute)
         .attribute_type(ScalarAttributeType::S)
         .build()
-        .map_err(|error| error.to_string())
 }
 
-fn element(attribute: &str, kind: KeyType) -> Result<KeySchemaElement, String> {
+fn element(attribute: &str, kind: KeyType) -> Result<KeySchemaElement, BuildError> {
     KeySchemaElement::builder()
         .attribute_name(attribute)
         .key_type(kind)
         .build()
-        .map_err(|error| error.to_string())
 }

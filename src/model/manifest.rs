@@ -155,6 +155,25 @@ impl Manifest {
     }
 }
 
+/// Which value of a manifest is invalid.
+#[derive(Debug, thiserror::Error)]
+enum InvalidManifest {
+    #[error("file is {0:?}, not the name of a file beside the manifest")]
+    File(PathBuf),
+    #[error("sha256 is {0:?}, not 64 lower-case hexadecimal digits")]
+    Sha256(String),
+    #[error("labels is empty")]
+    NoLabels,
+    #[error("label {0} occurs twice")]
+    RepeatedLabel(Label),
+    #[error("input is {width}×{height}, not 1 to 4096")]
+    Size { width: u32, height: u32 },
+    #[error("scale, mean or std is not finite")]
+    NotFinite,
+    #[error("std has a zero")]
+    ZeroStd,
+}
+
 #[derive(Deserialize)]
 struct Unchecked {
     file: PathBuf,
@@ -168,9 +187,9 @@ struct Unchecked {
 }
 
 impl TryFrom<Unchecked> for Manifest {
-    type Error = String;
+    type Error = InvalidManifest;
 
-    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+    fn try_from(unchecked: Unchecked) -> Result<Self, InvalidManifest> {
         let Unchecked {
             file,
             sha256,
@@ -181,38 +200,34 @@ impl TryFrom<Unchecked> for Manifest {
             self_test,
         } = unchecked;
         if file.file_name() != Some(file.as_os_str()) {
-            return Err(format!(
-                "file is {file:?}, not the name of a file beside the manifest"
-            ));
+            return Err(InvalidManifest::File(file));
         }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
-            return Err(format!(
-                "sha256 is {sha256:?}, not 64 lower-case hexadecimal digits"
-            ));
+            return Err(InvalidManifest::Sha256(sha256));
         }
         if labels.is_empty() {
-            return Err("labels is empty".into());
+            return Err(InvalidManifest::NoLabels);
         }
         let mut seen = HashSet::new();
         if let Some(label) = labels.iter().find(|label| !seen.insert(*label)) {
-            return Err(format!("label {label} occurs twice"));
+            return Err(InvalidManifest::RepeatedLabel(label.clone()));
         }
         // 4096 × 4096 × 3 floats are 200 MB: a larger input is a mistake.
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
-            return Err(format!(
-                "input is {}×{}, not 1 to 4096",
-                input.width, input.height
-            ));
+            return Err(InvalidManifest::Size {
+                width: input.width,
+                height: input.height,
+            });
         }
         let Preprocess {
             scale, mean, std, ..
         } = &preprocess;
         if !scale.is_finite() || !mean.iter().chain(std).all(|n| n.is_finite()) {
-            return Err("scale, mean or std is not finite".into());
+            return Err(InvalidManifest::NotFinite);
         }
         if std.contains(&0.0) {
-            return Err("std has a zero".into());
+            return Err(InvalidManifest::ZeroStd);
         }
         Ok(Self {
             file,

@@ -3,17 +3,29 @@
 use serde_json::Value;
 
 use crate::{
-    error::chain,
-    event::{self, Event},
+    event::{self, Event, EventError},
     object::ObjectVersion,
 };
+
+/// Why no photo of a message can be redelivered. A retry does not help.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// The message is not JSON.
+    #[error("the message is not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The message has the event of a source that delivers it again by itself.
+    #[error("the event is of a queue or a batch job, which repeat it themselves")]
+    OtherSource,
+    /// No record of the event can be understood.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
 
 /// The event in a message's `body`: the `requestPayload` of a Lambda failure record, or the body itself.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html>
-pub(super) fn event_in(body: &str) -> Result<Value, String> {
-    let mut body: Value =
-        serde_json::from_str(body).map_err(|error| format!("the message is not JSON: {error}"))?;
+pub(super) fn event_in(body: &str) -> Result<Value, Unreadable> {
+    let mut body: Value = serde_json::from_str(body)?;
     Ok(match body.get_mut("requestPayload") {
         Some(event) => event.take(),
         None => body,
@@ -22,11 +34,11 @@ pub(super) fn event_in(body: &str) -> Result<Value, String> {
 
 /// The photos of `event`, if at least one of its records can be read. The function then counts those, and fails
 /// because of the others, so that the message is kept.
-pub(super) fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
+pub(super) fn photos(event: &Value) -> Result<Vec<ObjectVersion>, Unreadable> {
     // Only events of batch jobs lack the region, and these are refused here.
     let Event { source, parts } = event::parse(event, "");
     if source != event::Source::Notification {
-        return Err("the event is of a queue or a batch job, which repeat it themselves".into());
+        return Err(Unreadable::OtherSource);
     }
     let (mut photos, mut malformed) = (Vec::new(), None);
     for object in parts.into_iter().flat_map(|part| part.records) {
@@ -36,7 +48,7 @@ pub(super) fn photos(event: &Value) -> Result<Vec<ObjectVersion>, String> {
         }
     }
     match malformed {
-        Some(error) if photos.is_empty() => Err(chain(&error)),
+        Some(error) if photos.is_empty() => Err(error.into()),
         _ => Ok(photos),
     }
 }
@@ -61,7 +73,7 @@ mod tests {
         }]})
     }
 
-    fn photos_in(body: &str) -> Result<usize, String> {
+    fn photos_in(body: &str) -> Result<usize, Unreadable> {
         Ok(photos(&event_in(body)?)?.len())
     }
 
@@ -73,17 +85,17 @@ mod tests {
             "requestPayload": s3_event(),
             "responsePayload": {"errorMessage": "1 of 1 records failed"},
         });
-        assert_eq!(event_in(&direct.to_string()), Ok(s3_event()));
-        assert_eq!(event_in(&s3_event().to_string()), Ok(s3_event()));
-        assert_eq!(photos_in(&direct.to_string()), Ok(1));
+        assert_eq!(event_in(&direct.to_string()).unwrap(), s3_event());
+        assert_eq!(event_in(&s3_event().to_string()).unwrap(), s3_event());
+        assert_eq!(photos_in(&direct.to_string()).unwrap(), 1);
         let topic = json!({"TopicArn": "arn", "Message": s3_event().to_string()});
-        assert_eq!(photos_in(&topic.to_string()), Ok(1));
+        assert_eq!(photos_in(&topic.to_string()).unwrap(), 1);
     }
 
     #[test]
     fn a_test_event_has_no_photos() {
         let test = json!({"Event": "s3:TestEvent", "Bucket": "moths"});
-        assert_eq!(photos_in(&test.to_string()), Ok(0));
+        assert_eq!(photos_in(&test.to_string()).unwrap(), 0);
     }
 
     #[test]
@@ -91,7 +103,7 @@ mod tests {
         let mut event = s3_event();
         let bad = json!({"eventName": "ObjectCreated:Put"});
         event["Records"].as_array_mut().unwrap().push(bad);
-        assert_eq!(photos_in(&event.to_string()), Ok(1));
+        assert_eq!(photos_in(&event.to_string()).unwrap(), 1);
     }
 
     #[test]
@@ -105,7 +117,7 @@ mod tests {
                 "record 0",
             ),
         ] {
-            let error = photos_in(body).unwrap_err();
+            let error = photos_in(body).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
     }

@@ -66,8 +66,8 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// Any bytes are a picture or a rejection with a reason.
-pub fn picture(bytes: &[u8]) {
+/// Any bytes are a photo or a rejection with a reason.
+pub fn photo(bytes: &[u8]) {
     if let Err(rejection) = tensor(bytes) {
         assert!(!rejection.to_string().is_empty());
     }
@@ -91,11 +91,11 @@ pub fn tensor(bytes: &[u8]) -> Result<(), Rejection> {
     let encoded = Encoded::open(bytes, LIMITS)?;
     let pixels = encoded.pixels();
     assert!((1..=LIMITS.pixels).contains(&pixels));
-    let picture = encoded.decode(&input)?;
-    let (width, height) = picture.pixels.dimensions();
+    let photo = encoded.decode(&input)?;
+    let (width, height) = photo.pixels.dimensions();
     let decoded = u64::from(width) * u64::from(height);
     assert!([1, 4, 16, 64].contains(&(pixels / decoded)) && pixels % decoded == 0);
-    let tensor = photo::tensor(&picture, &input, &preprocess);
+    let tensor = photo::tensor(&photo, &input, &preprocess);
     assert_eq!(tensor.shape, [1, 7, 13, 3]);
     assert_eq!(tensor.values.len(), 7 * 13 * 3);
     assert!(

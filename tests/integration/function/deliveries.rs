@@ -74,7 +74,7 @@ async fn ordinals_have_no_gap_and_no_repeat() {
 async fn each_version_of_a_key_has_its_own_outcome() {
     let mut stack = Stack::start(&[]).await;
     let (good, _) = stack.put("moth.jpg", moth()).await;
-    let (bad, delivery) = stack.put("moth.jpg", b"not a picture".to_vec()).await;
+    let (bad, delivery) = stack.put("moth.jpg", b"not a photo".to_vec()).await;
     let answer = delivery.answer.unwrap();
     assert_eq!(outcome(&answer)["outcome"], "rejected");
     assert_eq!(

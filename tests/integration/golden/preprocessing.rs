@@ -60,18 +60,18 @@ fn decoded_at_a_part_of_their_size(max_length: u64) -> BTreeMap<String, Vec<u64>
     for (name, bytes) in good_images(max_length) {
         for (width, height) in [(48, 36), (24, 18), (12, 9)] {
             let input = input(width, height);
-            let picture = decode(&bytes, &input).unwrap();
+            let reduced = decode(&bytes, &input).unwrap();
             let encoded = Encoded::open(&bytes, LIMITS).unwrap().pixels();
-            let (width, height) = picture.pixels.dimensions();
+            let (width, height) = reduced.pixels.dimensions();
             let factor = encoded / (u64::from(width) * u64::from(height));
             if factor == 1 {
                 continue;
             }
             let whole = Image {
                 pixels: image::load_from_memory(&bytes).unwrap().into_rgb8(),
-                orientation: picture.orientation,
+                orientation: reduced.orientation,
             };
-            let [ours, whole] = [picture, whole].map(|p| resize(&p, &input, Resize::Bicubic));
+            let [ours, whole] = [reduced, whole].map(|p| resize(&p, &input, Resize::Bicubic));
             assert_alike(&format!("{name}, a {factor}th"), &ours, &whole, 0.5);
             factors.entry(name.clone()).or_default().push(factor);
         }

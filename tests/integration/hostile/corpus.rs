@@ -10,15 +10,15 @@ use crate::support::{
     xmp,
 };
 
-/// Every picture in tests/corpus.
+/// Every photo in tests/corpus.
 pub(super) fn corpus() -> Vec<PathBuf> {
     let formats = files(&root().join("tests/corpus")).into_iter();
-    // Beside the pictures, their licence is not one of them.
-    let pictures = formats.filter(|path| {
+    // Beside the photos, their licence is not one of them.
+    let photos = formats.filter(|path| {
         let extension = path.extension().unwrap_or_default();
         path.file_name() != Some("LICENSE-MIT".as_ref()) && extension != "md"
     });
-    pictures.collect()
+    photos.collect()
 }
 
 /// Every file below `folder`, in order.

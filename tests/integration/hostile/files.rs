@@ -12,13 +12,13 @@ use super::{
 use crate::support::command::test_image;
 
 #[test]
-fn odd_files_are_pictures_or_have_a_reason() {
+fn odd_files_are_photos_or_have_a_reason() {
     let taster = Taster::new();
     let mut tally = Tally::default();
     for path in corpus() {
         taster.taste(&fs::read(path).unwrap(), &mut tally);
     }
-    assert_eq!(tally.pictures, 29, "{tally:#?}");
+    assert_eq!(tally.photos, 29, "{tally:#?}");
     let rejections: Vec<(&str, usize)> = tally
         .rejections
         .iter()
@@ -54,7 +54,7 @@ fn huffman_tables_that_no_scan_names_are_not_built() {
     let started = Instant::now();
     let mut tally = Tally::default();
     Taster::new().taste(&bytes, &mut tally);
-    assert_eq!(tally.pictures, 1, "{tally:?}");
+    assert_eq!(tally.photos, 1, "{tally:?}");
     let took = started.elapsed();
     assert!(took < BOUND, "{took:?}");
 }

@@ -19,7 +19,7 @@ async fn outcome_of(stack: &mut Stack, key: &str, bytes: Vec<u8>) -> Value {
 }
 
 #[tokio::test]
-async fn a_picture_is_recorded_whatever_its_name() {
+async fn a_photo_is_recorded_whatever_its_name() {
     let mut stack = Stack::with(options()).await;
     for (key, bytes) in [
         ("png.jpg", photo("FAW")),

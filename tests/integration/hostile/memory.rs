@@ -1,10 +1,10 @@
-//! No picture takes more memory than "Memory" in docs/operations.md states.
+//! No photo takes more memory than "Memory" in docs/operations.md states.
 
 use std::fs;
 
 use super::{
     options,
-    pictures::{self, Picture},
+    photos::{self, Photo},
 };
 use crate::support::{
     command::kill,
@@ -15,7 +15,7 @@ use crate::support::{
     stack::{BUCKET, Options, Stack},
 };
 
-/// The bound of one picture, in MiB.
+/// The bound of one photo, in MiB.
 const ONE: u64 = 700;
 /// The bound of a batch of photos, in MiB.
 const BATCH: u64 = 450;
@@ -36,21 +36,21 @@ fn status(stack: &Stack, field: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_file_takes_little_memory() {
-    take_no_more_memory_than_their_bounds(pictures::small()).await;
+    take_no_more_memory_than_their_bounds(photos::small()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: six pictures of 50 million pixels"]
-async fn no_picture_takes_more_memory_than_stated() {
-    take_no_more_memory_than_their_bounds(pictures::large(ONE)).await;
+#[ignore = "long: six photos of 50 million pixels"]
+async fn no_photo_takes_more_memory_than_stated() {
+    take_no_more_memory_than_their_bounds(photos::large(ONE)).await;
 }
 
-async fn take_no_more_memory_than_their_bounds(pictures: Vec<Picture>) {
+async fn take_no_more_memory_than_their_bounds(photos: Vec<Photo>) {
     let _turn = exclusive::turn().await;
     let mut stack = Stack::with(options()).await;
-    for Picture { name, bytes, bound } in pictures {
+    for Photo { name, bytes, bound } in photos {
         let size = bytes.len() / 1024;
-        // Each picture has a process of its own.
+        // Each photo has a process of its own.
         stack.processes().into_iter().for_each(kill);
         let (_, delivery) = stack.put(name, bytes).await;
         let peak = peak_memory(&stack);
@@ -69,7 +69,7 @@ async fn a_declared_length_is_not_allocated() {
     let mut stack = Stack::with(options()).await;
     stack.put("small.png", photo("FAW")).await;
     let before = status(&stack, "VmPeak:");
-    let webp = pictures::webp_that_declares_gigabytes();
+    let webp = photos::webp_that_declares_gigabytes();
     let (_, delivery) = stack.put("declares.webp", webp).await;
     let answer = delivery.answer.unwrap();
     assert_eq!(outcome(&answer)["outcome"], "recorded");
@@ -87,7 +87,7 @@ async fn a_batch_of_large_photos_takes_no_more_memory_than_stated() {
         ..options()
     })
     .await;
-    let photo = pictures::large_photo(&mut random::generator());
+    let photo = photos::large_photo(&mut random::generator());
     let mut messages = Vec::new();
     for n in 0..10 {
         let key = format!("{n}.jpg");

@@ -1,4 +1,4 @@
-//! Damaged pictures.
+//! Damaged photos.
 
 use super::{
     corpus::seeds,
@@ -8,17 +8,17 @@ use super::{
 use crate::support::random;
 
 #[test]
-fn some_mutations_are_pictures_or_have_a_reason() {
-    mutations_are_pictures_or_have_a_reason(600);
+fn some_mutations_are_photos_or_have_a_reason() {
+    mutations_are_photos_or_have_a_reason(600);
 }
 
 #[test]
 #[ignore = "long: 6,000 mutations"]
-fn many_mutations_are_pictures_or_have_a_reason() {
-    mutations_are_pictures_or_have_a_reason(6000);
+fn many_mutations_are_photos_or_have_a_reason() {
+    mutations_are_photos_or_have_a_reason(6000);
 }
 
-fn mutations_are_pictures_or_have_a_reason(mutations: usize) {
+fn mutations_are_photos_or_have_a_reason(mutations: usize) {
     let seeds = seeds();
     let taster = Taster::new();
     let mut tally = Tally::default();
@@ -31,8 +31,8 @@ fn mutations_are_pictures_or_have_a_reason(mutations: usize) {
         }
         taster.taste(&bytes, &mut tally);
     }
-    // Most must be damaged, and some must still be pictures. Otherwise the mutations are too mild or too wild.
-    assert!(tally.pictures > mutations / 50, "{tally:?}");
-    assert!(tally.pictures < mutations / 2, "{tally:?}");
+    // Most must be damaged, and some must still be photos. Otherwise the mutations are too mild or too wild.
+    assert!(tally.photos > mutations / 50, "{tally:?}");
+    assert!(tally.photos < mutations / 2, "{tally:?}");
     println!("{mutations} mutations of {} seeds: {tally:#?}", seeds.len());
 }

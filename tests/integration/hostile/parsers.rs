@@ -75,10 +75,10 @@ fn targets() -> [Target; 4] {
         "%FF%",
     ];
     let manifests = ["model", "tests/color_model"];
-    let pictures = ["bad/truncated.png", "bad/truncated.jpg"];
-    let mut pictures = pictures.map(|name| read(test_image(name))).to_vec();
-    pictures.push(photo("FAW"));
-    pictures.extend(turned_by_xmp());
+    let photos = ["bad/truncated.png", "bad/truncated.jpg"];
+    let mut photos = photos.map(|name| read(test_image(name))).to_vec();
+    photos.push(photo("FAW"));
+    photos.extend(turned_by_xmp());
     [
         Target {
             name: "event",
@@ -101,9 +101,9 @@ fn targets() -> [Target; 4] {
             mutations: 20_000,
         },
         Target {
-            name: "picture",
-            run: targets::picture,
-            seeds: pictures,
+            name: "photo",
+            run: targets::photo,
+            seeds: photos,
             mutations: 1000,
         },
     ]

@@ -7,10 +7,10 @@ use moth_engine::isa::Isa;
 
 use crate::support::photo::COLOR_MODEL;
 
-/// The number of pictures, and of rejections by their first words.
+/// The number of photos, and of rejections by their first words.
 #[derive(Default, Debug)]
 pub(super) struct Tally {
-    pub(super) pictures: usize,
+    pub(super) photos: usize,
     pub(super) rejections: BTreeMap<String, usize>,
     panics: usize,
 }
@@ -37,7 +37,7 @@ impl Taster {
             Ok(tensor) => {
                 let mut values = tensor.values.iter();
                 assert!(values.all(|value| (0.0..=1.0).contains(value)));
-                tally.pictures += 1;
+                tally.photos += 1;
             }
             Err(rejection) => {
                 let reason = rejection.to_string();

@@ -1,4 +1,4 @@
-//! Pictures that take much memory.
+//! Photos that take much memory.
 
 use std::{fs, io::Cursor};
 
@@ -14,8 +14,8 @@ use crate::support::{command::test_image, photo::photo, xmp};
 /// Just below the default limit of 50 million pixels.
 const SIDE: u32 = 7071;
 
-/// A picture, and the most memory that a process may take for it.
-pub(super) struct Picture {
+/// A photo, and the most memory that a process may take for it.
+pub(super) struct Photo {
     pub(super) name: &'static str,
     pub(super) bytes: Vec<u8>,
     /// In MiB.
@@ -23,18 +23,18 @@ pub(super) struct Picture {
 }
 
 /// Small files.
-pub(super) fn small() -> Vec<Picture> {
+pub(super) fn small() -> Vec<Photo> {
     let declared = fs::read(test_image("bad/60000x60000.png")).unwrap();
     [
-        ("a small picture", photo("FAW"), 100),
+        ("a small photo", photo("FAW"), 100),
         ("declared 60000×60000", declared, 100),
     ]
-    .map(|(name, bytes, bound)| Picture { name, bytes, bound })
+    .map(|(name, bytes, bound)| Photo { name, bytes, bound })
     .into()
 }
 
-/// A picture of [`SIDE`]×[`SIDE`] in each format, and a packed profile.
-pub(super) fn large(stated: u64) -> Vec<Picture> {
+/// A photo of [`SIDE`]×[`SIDE`] in each format, and a packed profile.
+pub(super) fn large(stated: u64) -> Vec<Photo> {
     let still = webp_lossless(SIDE, ExtendedColorType::Rgba8);
     let animated = webp_animated(&still);
     [
@@ -53,7 +53,7 @@ pub(super) fn large(stated: u64) -> Vec<Picture> {
         ("WebP, lossless RGBA", still, stated),
         ("JPEG, progressive", progressive_jpeg(SIDE), stated),
     ]
-    .map(|(name, bytes, bound)| Picture { name, bytes, bound })
+    .map(|(name, bytes, bound)| Photo { name, bytes, bound })
     .into()
 }
 
@@ -66,14 +66,14 @@ fn png(side: u32, color: ExtendedColorType) -> Vec<u8> {
     bytes
 }
 
-/// The pixels of a black picture.
+/// The pixels of a black photo.
 fn zeros(side: u32, color: ExtendedColorType) -> Vec<u8> {
     vec![0; side as usize * side as usize * usize::from(color.bits_per_pixel()) / 8]
 }
 
 /// A small PNG with a colour profile that unpacks to hundreds of megabytes.
 fn png_with_a_packed_profile() -> Vec<u8> {
-    // The data of a black picture is a zlib stream of zeros.
+    // The data of a black photo is a zlib stream of zeros.
     let black = png(12_000, ExtendedColorType::Rgb8);
     let start = black.windows(4).position(|kind| kind == b"IDAT").unwrap();
     let length = u32::from_be_bytes(black[start - 4..start].try_into().unwrap()) as usize;
@@ -138,7 +138,7 @@ fn webp(chunks: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
     [b"RIFF", &size[..], b"WEBP", &chunks].concat()
 }
 
-/// An animation of one frame, the lossless picture `still` of [`SIDE`]×[`SIDE`] pixels.
+/// An animation of one frame, the lossless photo `still` of [`SIDE`]×[`SIDE`] pixels.
 fn webp_animated(still: &[u8]) -> Vec<u8> {
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
     let side = &(SIDE - 1).to_le_bytes()[..3];

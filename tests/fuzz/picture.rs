@@ -1,5 +1,0 @@
-#![no_main]
-
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::picture(bytes));
