@@ -97,6 +97,7 @@ impl Stack {
                 stacks: described.stacks().len(),
             });
         };
+        // A missing output is an error below, where its name is known.
         let mut outputs: HashMap<String, String> = stack
             .outputs()
             .iter()

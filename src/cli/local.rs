@@ -226,6 +226,7 @@ fn photos(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Photo)>> {
         Err(reason) => Err(reason),
     };
     Ok(match outcomes {
+        // `read_outcomes` has checked that each object has its report.
         Ok(reports) => {
             let photos = reports.into_iter().map(Photo::Ended);
             objects.into_iter().zip(photos).collect()

@@ -90,6 +90,7 @@ impl Table {
 
     /// Prints a row.
     pub(super) fn write(&self, cells: &[&str]) -> io::Result<()> {
+        assert_eq!(cells.len(), self.columns.len(), "one cell for each column");
         let cells: Vec<String> = self
             .columns
             .iter()

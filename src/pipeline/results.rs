@@ -82,10 +82,11 @@ impl<'a> Results<'a> {
             });
             self.photos[index] = repeat;
         }
-        let photos = self.photos.into_iter().zip(self.batch);
-        photos
-            .map(|(processed, created)| {
-                processed.unwrap_or_else(|| Processed::lost("the pipeline", created))
+        let batch = self.batch.iter().enumerate();
+        batch
+            .map(|(index, created)| match self.photos[index].take() {
+                Some(processed) => processed,
+                None => Processed::lost("the pipeline", created),
             })
             .collect()
     }
@@ -149,6 +150,20 @@ mod tests {
         let photos = results.finish();
         let duplicate = Outcome::Duplicate(Entry::Rejected { reason });
         assert_eq!(*photos[1].result.as_ref().unwrap(), duplicate);
+    }
+
+    #[test]
+    fn a_prediction_does_not_depend_on_a_named_object_that_fails() {
+        // The second event names no version; its read returns the version that the first event names.
+        let batch = [created("a.jpg", Some("v1")), created("a.jpg", None)];
+        let mut results = Results::new(&batch);
+        let id = batch[0].id.unread();
+        assert!(results.claim(id, 0) && results.claim_commit(id, 1));
+        let failure = Err(Arc::new(Error::Model("any".into())));
+        results.set(0, Progress::new(&batch[0]), failure);
+        results.set(1, Progress::new(&batch[1]), Ok(Outcome::Folder));
+        let photos = results.finish();
+        assert!(photos[0].result.is_err() && photos[1].result.is_ok());
     }
 
     #[test]

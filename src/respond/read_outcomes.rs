@@ -14,13 +14,13 @@ pub(crate) enum AnswerError {
         "the function's answer cannot be read ({0}): the function and this program are of different versions"
     )]
     Shape(#[from] serde_json::Error),
-    /// An outcome names another photo.
+    /// An outcome names another object version.
     #[error("the function answered for {answered}, but was asked for {asked}")]
     Other {
-        /// Key in the answer.
-        answered: String,
-        /// Key in the event.
-        asked: String,
+        /// The object version in the answer.
+        answered: Box<ObjectVersion>,
+        /// The object version in the event.
+        asked: Box<ObjectVersion>,
     },
     /// The numbers of outcomes and photos differ.
     #[error("the function answered {outcomes} outcomes for {photos} photos")]
@@ -59,8 +59,12 @@ pub(crate) fn read_outcomes(
             report.key != photo.key || (named.is_some() && report.version_id.as_deref() != named);
         if is_other {
             return Err(AnswerError::Other {
-                answered: report.key.clone(),
-                asked: photo.key.clone(),
+                answered: Box::new(ObjectVersion {
+                    bucket: photo.bucket.clone(),
+                    key: report.key.clone(),
+                    version: report.version_id.clone().and_then(VersionId::new),
+                }),
+                asked: Box::new(photo.clone()),
             });
         }
     }
@@ -112,7 +116,8 @@ mod tests {
         }
         let outcomes =
             json!({"outcomes": [{"key": "a.jpg", "versionId": "v2", "outcome": "recorded"}]});
-        assert!(read_outcomes(&outcomes, &[photo("a.jpg")]).is_err());
+        let error = read_outcomes(&outcomes, &[photo("a.jpg")]).unwrap_err();
+        assert!(error.to_string().contains("versionId=v2"), "{error}");
         assert!(read_outcomes(&json!(null), &[]).is_err());
     }
 }
