@@ -11,6 +11,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src/engine/Cargo.toml src/engine/
 COPY src/s3/Cargo.toml src/s3/
 COPY tests/fuzz/Cargo.toml tests/fuzz/
+COPY tests/loom/Cargo.toml tests/loom/
 # Build the dependencies in a layer of their own, because they take minutes and rarely change.
 RUN mkdir benches \
  && echo 'fn main() {}' > src/main.rs \

@@ -51,11 +51,17 @@ fn model(peer: &str, threads: usize) {
         .ok()
         .and_then(|isa| isa.parse().ok());
     let isa = isa.unwrap_or_else(Isa::detect);
-    let shape = [1, 224, 224, 3];
+    let manifest = fs::read_to_string(folder.join("model.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let input = &manifest["input"];
+    let [height, width] =
+        ["height", "width"].map(|side| usize::try_from(input[side].as_u64().unwrap()).unwrap());
+    let shape = match input["layout"].as_str() {
+        Some("NCHW") => [1, 3, height, width],
+        _ => [1, height, width, 3],
+    };
     let model = match peer {
         "engine" => {
-            let manifest = std::fs::read_to_string(folder.join("model.json")).unwrap();
-            let manifest: Value = serde_json::from_str(&manifest).unwrap();
             let hash = manifest["sha256"].as_str().unwrap();
             let file = file::open(&folder.join("model.compiled"), hash, isa);
             op::model(file.expect("run `moth-classifier compile` first")).unwrap()
@@ -69,7 +75,7 @@ fn model(peer: &str, threads: usize) {
         }
     };
     let plan = model.into_runnable().unwrap();
-    let values: Vec<f32> = (0..224 * 224 * 3)
+    let values: Vec<f32> = (0..3 * height * width)
         .map(|n| (n * 7919 % 256) as f32)
         .collect();
     let pool =

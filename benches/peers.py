@@ -6,6 +6,7 @@
     python benches/peers.py                  # inference, on one CPU and on two
     python benches/peers.py --start          # whole processes: start to first prediction, peak memory
     python benches/peers.py --photos         # 12-megapixel JPEGs, from bytes to the resized image
+    python benches/peers.py --networks DIR   # all networks of benches/networks.py: inference, start and memory
 
 Each engine is a process of its own. The processes take turns, so that only one works at a time and all are measured in
 the same minutes. TensorFlow and TFLite take part with --saved-model DIR, the SavedModel from which model.onnx was
@@ -14,6 +15,7 @@ exported. The script runs on Linux only.
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -28,11 +30,18 @@ ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def numbers():
+def numbers(arguments):
     """The input of all engines."""
     import numpy as np
 
-    return (np.arange(224 * 224 * 3, dtype=np.int64) * 7919 % 256).astype(np.float32).reshape(1, 224, 224, 3)
+    shape = input_shape(arguments.model)
+    return (np.arange(math.prod(shape), dtype=np.int64) * 7919 % 256).astype(np.float32).reshape(shape)
+
+
+def input_shape(model: Path) -> tuple[int, ...]:
+    inputs = json.loads((model / "model.json").read_text())["input"]
+    height, width = inputs["height"], inputs["width"]
+    return (1, 3, height, width) if inputs["layout"] == "NCHW" else (1, height, width, 3)
 
 
 def onnxruntime(arguments):
@@ -50,7 +59,7 @@ def openvino(arguments):
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": arguments.threads, "NUM_STREAMS": 1}
     model = ov.Core().read_model(arguments.model / "model.onnx")
-    model.reshape([1, 224, 224, 3])
+    model.reshape(input_shape(arguments.model))
     request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
     return lambda values: request.infer([values])[0][0]
 
@@ -76,7 +85,7 @@ def tflite(arguments):
         model = tf.saved_model.load(str(arguments.saved_model))
         function = model.signatures["serving_default"]
         # TFLite uses its fast kernels only with a fixed batch.
-        function.inputs[0].set_shape([1, 224, 224, 3])
+        function.inputs[0].set_shape(input_shape(arguments.model))
         file.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
     interpreter = tf.lite.Interpreter(str(file), num_threads=arguments.threads)
     interpreter.allocate_tensors()
@@ -114,7 +123,7 @@ WORKERS = {worker.__name__: worker for worker in (onnxruntime, openvino, tensorf
 def work(arguments) -> None:
     """Prints the answer, then runs once for each line on standard input and prints the milliseconds."""
     arguments.answer = True
-    run, values = WORKERS[arguments.worker](arguments), numbers()
+    run, values = WORKERS[arguments.worker](arguments), numbers(arguments)
     print(json.dumps([float(value) for value in run(values)]), flush=True)
     arguments.answer = False
     if arguments.once:
@@ -186,12 +195,17 @@ def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[f
 
 def inference(arguments, threads: int) -> None:
     answers, times = take_turns(peers(arguments, threads), threads, arguments.rounds)
+    check(answers)
+    report(f"inference, {threads} thread{'s' if threads > 1 else ''}, ms", times)
+
+
+def check(answers: dict[str, list[float]]) -> None:
+    """All engines agree with onnxruntime. If another engine than ours does not, that is only reported."""
     for name, answer in answers.items():
         off = max(abs(a - b) for a, b in zip(answer, answers["onnxruntime"], strict=True))
-        assert off < 1e-3 or "engine" not in name, f"{name} answers {answer}, onnxruntime {answers['onnxruntime']}"
+        assert off < 1e-3 or "engine" not in name, f"{name} differs from onnxruntime by {off:.3f}"
         if off >= 1e-3:
             print(f"{name} differs from onnxruntime by {off:.3f}")
-    report(f"inference, {threads} thread{'s' if threads > 1 else ''}, ms", times)
 
 
 def photos(arguments) -> None:
@@ -257,6 +271,29 @@ def start(arguments) -> None:
     report("peak memory, MiB", mebibytes)
 
 
+def networks(arguments) -> None:
+    """Prints a table of minima for each number of threads: a row for each network, a column for each engine."""
+    for threads in [arguments.threads] if arguments.threads else [1, 2]:
+        rows = {}
+        for folder in sorted(folder for folder in arguments.networks.iterdir() if folder.is_dir()):
+            of = argparse.Namespace(**vars(arguments) | {"model": folder, "saved_model": folder / "saved_model"})
+            environment = os.environ | {"MODEL_DIR": str(folder)}
+            subprocess.run([arguments.binary, "compile"], env=environment, check=True, stdout=subprocess.DEVNULL)
+            found = peers(of, threads)
+            found.pop("TensorFlow")
+            answers, times = take_turns(found, threads, arguments.rounds)
+            check(answers)
+            rows[folder.name] = {name: min(of) for name, of in times.items()}
+            print(f"{folder.name} measured", file=sys.stderr, flush=True)
+        ours = [name for name in next(iter(rows.values())) if name.startswith("engine")]
+        print(f"\n{f'{threads} threads, ms':20}" + "".join(f"{name:>16}" for name in next(iter(rows.values()))), end="")
+        print("".join(f"{f'{name} ÷ best':>22}" for name in ours))
+        for network, row in rows.items():
+            best = min(time for name, time in row.items() if name not in ours)
+            print(f"{network:20}" + "".join(f"{time:16.2f}" for time in row.values()), end="")
+            print("".join(f"{row[name] / best:22.2f}" for name in ours))
+
+
 def cpu() -> str:
     info = Path("/proc/cpuinfo").read_text().splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info)}
@@ -277,6 +314,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="number of rounds (default 60)")
     parser.add_argument("--start", action="store_true", help="measure whole processes")
     parser.add_argument("--photos", action="store_true", help="measure decoding and resizing")
+    parser.add_argument("--networks", type=Path, help="folder of benches/networks.py: measure all networks in it")
     parser.add_argument("--threads", type=int, help="number of threads (default 1, then 2)")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
@@ -289,6 +327,8 @@ def main() -> None:
         print(f"{cpu()}, {arguments.rounds} rounds")
         return photos(arguments)
     print(f"{cpu()}, fp32, batch 1, {arguments.rounds} rounds")
+    if arguments.networks:
+        return networks(arguments)
     if arguments.start:
         return start(arguments)
     for threads in [arguments.threads] if arguments.threads else [1, 2]:

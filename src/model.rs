@@ -170,7 +170,7 @@ impl Model {
                 let model = onnx::read(&path, &manifest)?;
                 match moth_engine::prepare(&model, isa) {
                     Ok(runnable) => (op::model(runnable), Backend::Engine(isa, unusable)),
-                    Err(EngineError::Graph(unsupported)) => (
+                    Err(EngineError::Import(unsupported)) => (
                         model.into_optimized(),
                         Backend::Tract(unsupported.to_string()),
                     ),
@@ -279,7 +279,7 @@ pub fn compile(dir: &Path) -> Result<Compilation, ModelError> {
     let model = onnx::read(&onnx, &manifest)?;
     let (program, weights) = match moth_engine::compile(&model) {
         Ok(compiled) => compiled,
-        Err(EngineError::Graph(unsupported)) => {
+        Err(EngineError::Import(unsupported)) => {
             return Ok(Compilation::Unsupported(unsupported.to_string()));
         }
         Err(error) => return Err(ModelError::engine(&onnx, &error)),

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     isa::Isa,
-    kernel::{ALIGNMENT, MappedFile, PackedWeights, ProgramError, Runnable},
     program::Program,
+    runtime::{ALIGNMENT, MappedFile, PackedWeights, ProgramError, Runnable},
 };
 
 const _: () = assert!(
@@ -33,8 +33,8 @@ const _: () = assert!(
 );
 
 const MAGIC: &[u8; 8] = b"MOTHNET\n";
-/// Version of the format. It changes with the meaning of an operation and with the order of packed weights.
-const VERSION: u32 = 2;
+/// Version of the format. It changes with the meaning of a step and with the order of packed weights.
+const VERSION: u32 = 3;
 /// Length of everything before the description, in bytes.
 const HEADER_LEN: usize = 24;
 
@@ -208,15 +208,18 @@ fn crc32(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use crate::{
-        fixtures::{convolution, input, network},
-        kernel::Fault,
-        lower::lower,
-        program::Operation,
+        activation::{Activation, Curve},
+        fixtures::{affine, convolution, graph, input},
+        graph::{Convolution, Graph, Op, Padding},
+        plan::plan,
+        runtime::Fault,
+        steps::Step,
     };
 
     /// A program with its weights, written with a change to the bytes between description and weights.
     fn written(change: impl FnOnce(&mut Program), padding: u8) -> Result<Runnable, FileError> {
-        let (mut program, weights) = lower(&network([input(), convolution(0, 1)], 8)).unwrap();
+        let (mut program, weights) =
+            plan(&graph([(input(), &[]), (convolution(1), &[0])], 8)).unwrap();
         change(&mut program);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.compiled");
@@ -239,18 +242,28 @@ mod tests {
             Ok(_) => panic!("the program is not sound"),
         };
         // No load: the convolution would read what is in the arena.
-        let fault = Fault::NotLive;
         let error = refused(|program| {
-            program.operations.remove(0);
+            program.steps.remove(0);
         });
-        assert_eq!(error, ProgramError::Operation { number: 0, fault });
-        let fault = Fault::OutsideWeights;
+        let expected = ProgramError::Invalid {
+            step: 0,
+            kind: "direct convolution",
+            field: "input",
+            fault: Fault::NotLive,
+        };
+        assert_eq!(error, expected);
         let error = refused(|program| {
-            if let Operation::Direct(convolution) = &mut program.operations[1] {
-                convolution.bias_offset += 16;
+            if let Step::Direct(direct) = &mut program.steps[1] {
+                direct.bias += 16;
             }
         });
-        assert_eq!(error, ProgramError::Operation { number: 1, fault });
+        let expected = ProgramError::Invalid {
+            step: 1,
+            kind: "direct convolution",
+            field: "bias",
+            fault: Fault::OutsideWeights,
+        };
+        assert_eq!(error, expected);
     }
 
     #[test]
@@ -275,5 +288,54 @@ mod tests {
             matches!(error, FileError::Damaged(Damage::Padding)),
             "{error}"
         );
+    }
+
+    /// A graph with packed weights of every kind.
+    fn every_packing() -> Graph {
+        let numbers = |count: usize| (0..count).map(|n| (n * 7919 % 256) as f32 / 256.0);
+        let mut graph = graph([(input(), &[])], 28);
+        let same = |kernel: usize, is_depthwise: bool, input: usize| {
+            Op::Convolution(Convolution {
+                weights: numbers(16 * if is_depthwise { 1 } else { input } * kernel * kernel)
+                    .collect(),
+                bias: numbers(16).collect(),
+                is_depthwise,
+                kernel: [kernel; 2],
+                stride: [1, 1],
+                padding: Padding {
+                    before: [kernel / 2; 2],
+                    after: [kernel / 2; 2],
+                },
+                residual_stride: None,
+                activation: Activation::RELU,
+            })
+        };
+        let shape = graph.shape(0);
+        let affine = Op::Affine(affine(2.0, 3.0), Activation::Curve(Curve::Swish));
+        for op in [
+            same(5, false, 16),
+            same(3, false, 16),
+            same(3, true, 16),
+            affine,
+        ] {
+            let last = graph.nodes.len() - 1;
+            graph.push(op, &[last], shape);
+        }
+        graph.outputs = vec![(4, vec![1, 16, 28, 28])];
+        graph
+    }
+
+    /// If this fails, the order of packed weights or the description of a step has changed: then [`VERSION`] changes
+    /// too, because a compiled file of before would be read wrongly.
+    #[test]
+    fn the_format_changes_only_with_its_version() {
+        let (program, weights) = plan(&every_packing()).unwrap();
+        let bytes: Vec<u8> = weights
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let description = serde_json::to_vec(&program).unwrap();
+        let hashes = [&bytes, &description].map(|bytes| crc32fast::hash(bytes));
+        assert_eq!((VERSION, hashes), (3, [2_034_810_917, 830_379_717]));
     }
 }

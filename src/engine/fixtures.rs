@@ -1,8 +1,9 @@
-//! Small networks for the unit tests of this crate: 16 channels, square tensors.
+//! Small graphs for the unit tests of this crate: 16 channels, square tensors.
 
 use crate::{
-    network::{Layer, Network, Padding, Shape, TensorId},
-    program::{Clamp, TensorLayout},
+    activation::Activation,
+    graph::{Affine, Convolution, Graph, NodeId, Op, Padding, Shape},
+    program::TensorLayout,
 };
 
 /// Shape of a tensor of 16 channels and `size` × `size` pixels.
@@ -15,33 +16,42 @@ pub(crate) fn shape(size: usize) -> Shape {
 }
 
 /// The only input.
-pub(crate) fn input() -> Layer {
-    Layer::Input {
+pub(crate) fn input() -> Op {
+    Op::Input {
         index: 0,
         layout: TensorLayout::Nchw,
+        affine: None,
     }
 }
 
 /// A 1×1 convolution.
-pub(crate) fn convolution(input: TensorId, stride: usize) -> Layer {
-    Layer::Convolution {
-        input,
+pub(crate) fn convolution(stride: usize) -> Op {
+    Op::Convolution(Convolution {
         weights: vec![0.5; 16 * 16].into(),
         bias: vec![0.25; 16].into(),
+        is_depthwise: false,
         kernel: [1, 1],
         stride: [stride; 2],
         padding: Padding::default(),
-        residual: None,
-        clamp: Clamp::NONE,
+        residual_stride: None,
+        activation: Activation::NONE,
+    })
+}
+
+/// The same function of all 16 channels.
+pub(crate) fn affine(scale: f32, shift: f32) -> Affine {
+    Affine {
+        scale: vec![scale; 16].into(),
+        shift: vec![shift; 16].into(),
     }
 }
 
-/// A network of layers whose tensors all have `size` × `size` pixels; the last tensor is the output.
-pub(crate) fn network<const N: usize>(layers: [Layer; N], size: usize) -> Network {
-    let mut network = Network::default();
-    for layer in layers {
-        network.push(layer, shape(size));
+/// A graph of operations and their inputs. All tensors have `size` × `size` pixels; the last tensor is the output.
+pub(crate) fn graph<const N: usize>(nodes: [(Op, &[NodeId]); N], size: usize) -> Graph {
+    let mut graph = Graph::default();
+    for (op, inputs) in nodes {
+        graph.push(op, inputs, shape(size));
     }
-    network.outputs.push((N - 1, vec![1, 16, size, size]));
-    network
+    graph.outputs.push((N - 1, vec![1, 16, size, size]));
+    graph
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-use crate::{kernel::Runnable, threads};
+use crate::{runtime::Runnable, threads};
 
 /// A whole network as one operator.
 #[derive(Clone)]
@@ -13,8 +13,8 @@ struct Engine(Arc<Runnable>);
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operations = self.0.program().operations.len();
-        write!(f, "Engine({operations} operations)")
+        let steps = self.0.program().steps.len();
+        write!(f, "Engine({steps} steps)")
     }
 }
 
@@ -107,15 +107,15 @@ pub fn model(runnable: Runnable) -> TractResult<TypedModel> {
 mod tests {
     use super::*;
     use crate::{
-        fixtures::{convolution, input, network},
+        fixtures::{convolution, graph, input},
         isa::Isa,
-        kernel::PackedWeights,
-        lower::lower,
+        plan::plan,
+        runtime::PackedWeights,
         threads::with_threads,
     };
 
     fn runnable() -> Runnable {
-        let (program, weights) = lower(&network([input(), convolution(0, 1)], 2)).unwrap();
+        let (program, weights) = plan(&graph([(input(), &[]), (convolution(1), &[0])], 2)).unwrap();
         Runnable::new(program, PackedWeights::owned(&weights), Isa::Portable).unwrap()
     }
 

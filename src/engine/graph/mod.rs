@@ -1,200 +1,236 @@
-//! Recognises a tract graph as a [`Network`].
+//! A graph of layers over tensors, between tract's graph and a [`Program`](crate::program::Program).
 
-mod arithmetic;
-mod error;
-mod reader;
-mod window;
+mod validate;
 
-use tract_onnx::prelude::*;
+use std::sync::Arc;
 
-pub use self::error::GraphError;
-use self::reader::{Reader, Recognised};
-use crate::network::Network;
+use serde::{Deserialize, Serialize};
 
-/// Recognises `model` as a network.
-///
-/// # Errors
-///
-/// A [`GraphError`] that names the first node that the engine does not know.
-pub fn read(model: &TypedModel) -> Result<Network, GraphError> {
-    let mut reader = Reader::new(model);
-    for node in model.eval_order().map_err(GraphError::Order)? {
-        reader.read(model.node(node))?;
-    }
-    let mut outputs = Vec::new();
-    for outlet in model.output_outlets().map_err(GraphError::Order)? {
-        let node = model.node(outlet.node);
-        let name = || node.name.clone();
-        let tensor = match reader.recognised(*outlet) {
-            Some(Recognised::Tensor(tensor)) => *tensor,
-            _ => return Err(GraphError::Output { node: name() }),
-        };
-        let shape = node.outputs[outlet.slot].fact.shape.as_concrete();
-        let shape = shape.ok_or_else(|| GraphError::SymbolicOutput { node: name() })?;
-        outputs.push((tensor, shape.to_vec()));
-    }
-    if let Some(input) = reader.unread_input() {
-        let node = model.node(input.node).name.clone();
-        return Err(GraphError::UnreadInput { node });
-    }
-    let mut network = reader.into_network();
-    network.outputs = outputs;
-    Ok(network)
+pub use self::validate::GraphError;
+use crate::{activation::Activation, program::TensorLayout};
+
+/// Number of a node, and of the tensor that it produces.
+pub type NodeId = usize;
+
+/// Shape of a tensor of batch size 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
 }
 
-#[cfg(test)]
-mod tests {
-    use tract_onnx::tract_core::ops::{
-        array::{Pad, PadMode},
-        binary::TypedBinOp,
-        cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec},
-        math,
-        nn::DataFormat,
-    };
-
-    use super::*;
-    use crate::{
-        network::{Layer, Padding},
-        program::{Clamp, TensorLayout},
-    };
-
-    /// An input of 2 channels and 4 × 4 pixels.
-    fn source(model: &mut TypedModel) -> OutletId {
-        model.add_source("input", f32::fact([1, 2, 4, 4])).unwrap()
+impl Shape {
+    /// Number of pixels: rows × columns.
+    pub(crate) fn pixels(&self) -> usize {
+        self.height * self.width
     }
 
-    fn constant(model: &mut TypedModel, shape: &[usize], value: f32) -> OutletId {
-        let values = vec![value; shape.iter().product()];
-        let tensor = Tensor::from_shape(shape, &values).unwrap();
-        let name = format!("constant{}", model.nodes.len());
-        model.add_const(name, tensor).unwrap()
+    /// The shape of one value for each channel.
+    pub(crate) fn pixel(self) -> Self {
+        Self {
+            height: 1,
+            width: 1,
+            ..self
+        }
     }
+}
 
-    fn binary(model: &mut TypedModel, op: TypedBinOp, inputs: [OutletId; 2]) -> OutletId {
-        let name = format!("binary{}", model.nodes.len());
-        model.wire_node(name, op, &inputs).unwrap()[0]
+/// Rows and columns around the input of a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above, and columns to the left.
+    pub before: [usize; 2],
+    /// Rows below, and columns to the right.
+    pub after: [usize; 2],
+}
+
+impl Padding {
+    /// The sum of two paddings.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let sum = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
+        Self {
+            before: sum(self.before, other.before),
+            after: sum(self.after, other.after),
+        }
     }
+}
 
-    fn convolution(model: &mut TypedModel, input: OutletId, group: usize) -> OutletId {
-        let pool_spec = PoolSpec::new(
-            DataFormat::NCHW,
-            tvec![3, 3],
-            PaddingSpec::Valid,
-            None,
-            None,
-            2,
-            2,
-        );
-        let weights = constant(model, &[2, 2 / group, 3, 3], 0.5);
-        let bias = constant(model, &[], 0.25);
-        let op = Conv {
-            pool_spec,
-            kernel_fmt: KernelFormat::OIHW,
-            group,
-            q_params: None,
-        };
-        let outlets = model.wire_node("convolution", op, &[input, weights, bias]);
-        outlets.unwrap()[0]
-    }
+/// A function of each channel: scale × x + shift.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Affine {
+    /// Factor of each channel.
+    pub scale: Arc<[f32]>,
+    /// Summand of each channel.
+    pub shift: Arc<[f32]>,
+}
 
-    fn outputs(model: &mut TypedModel, outputs: &[OutletId]) -> Result<Network, GraphError> {
-        model.select_output_outlets(outputs).unwrap();
-        read(model)
-    }
+/// A convolution: activation(Σ weight × input + bias + residual). Its inputs are the tensor that it reads, then the
+/// residual if it has one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Convolution {
+    /// Output channels × input channels × rows × columns; of a depthwise convolution, channels × rows × columns.
+    pub weights: Arc<[f32]>,
+    /// One bias for each output channel.
+    pub bias: Arc<[f32]>,
+    /// Whether each output channel depends on the input channel of the same number alone.
+    pub is_depthwise: bool,
+    /// Kernel size: rows and columns.
+    pub kernel: [usize; 2],
+    /// Stride: rows and columns.
+    pub stride: [usize; 2],
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Stride at which the residual is sampled, for rows and columns alike. `None` if there is no residual.
+    pub residual_stride: Option<usize>,
+    /// Activation.
+    pub activation: Activation,
+}
 
-    #[test]
-    fn a_padding_becomes_the_padding_of_the_convolution_and_a_scalar_bias_one_for_each_channel() {
-        let mut model = TypedModel::default();
-        let input = source(&mut model);
-        let pad = Pad {
-            pads: vec![(0, 0), (0, 0), (1, 2), (0, 1)],
-            mode: PadMode::Constant(tensor0(0f32).into()),
-        };
-        let padded = model.wire_node("pad", pad, &[input]).unwrap()[0];
-        let convolved = convolution(&mut model, padded, 1);
-        let network = outputs(&mut model, &[convolved]).unwrap();
-        network.validate().unwrap();
+/// How the values of a window become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reduction {
+    /// Their maximum.
+    Max,
+    /// Their mean.
+    Mean,
+}
 
-        let [
-            (input, _),
-            (Layer::Convolution { padding, bias, .. }, shape),
-        ] = &network.layers[..]
-        else {
-            panic!("{network:?}");
-        };
-        let layout = TensorLayout::Nchw;
-        assert_eq!(*input, Layer::Input { index: 0, layout });
-        let expected = Padding {
-            before: [1, 0],
-            after: [2, 1],
-        };
-        assert_eq!(*padding, expected);
-        assert_eq!(bias[..], [0.25, 0.25]);
-        assert_eq!((shape.height, shape.width), (5, 3));
-        assert_eq!(network.outputs, [(1, vec![1, 2, 5, 3])]);
-    }
+/// A pooling over windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// How a window is reduced.
+    pub reduction: Reduction,
+    /// Kernel size: rows and columns.
+    pub kernel: [usize; 2],
+    /// Stride: rows and columns.
+    pub stride: [usize; 2],
+    /// Zeros around the input. They count as values.
+    pub zeros: Padding,
+    /// Rows and columns outside the zeros. They do not count: a window ends there.
+    pub outside: Padding,
+}
 
-    #[test]
-    fn a_grouped_convolution_is_named() {
-        let mut model = TypedModel::default();
-        let input = source(&mut model);
-        let convolved = convolution(&mut model, input, 2);
-        let error = outputs(&mut model, &[convolved]).unwrap_err();
-        assert!(matches!(&error, GraphError::Operator { node, .. } if node == "convolution"));
-        assert!(error.to_string().ends_with(" (convolution)"), "{error}");
-    }
+/// What a node computes from its inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// An input of the network. No inputs.
+    Input {
+        /// Index among the inputs.
+        index: usize,
+        /// Memory layout of the input.
+        layout: TensorLayout,
+        /// What is done to each value on the way in, such as the normalisation of pixels.
+        affine: Option<Affine>,
+    },
+    /// A convolution.
+    Convolution(Convolution),
+    /// A pooling over windows.
+    Pool(Pool),
+    /// A pooling over all pixels.
+    GlobalPool(Reduction),
+    /// An affine function of each channel, then an activation.
+    Affine(Affine, Activation),
+    /// An activation alone. With [`Activation::NONE`] it is a copy.
+    Activate(Activation),
+    /// Sum of two tensors of the same shape, then an activation.
+    Add(Activation),
+    /// Product of two tensors: of the same shape, or the second has one pixel, as in squeeze-and-excite.
+    Multiply,
+    /// The channels of the first input, then those of the next. All parts but the last have whole channel blocks.
+    Concat,
+    /// Softmax over the channels of one pixel.
+    Softmax,
+}
 
-    #[test]
-    fn a_maximum_with_a_number_is_a_clamp_and_with_nan_it_is_unknown() {
-        for (low, is_known) in [(0.0, true), (f32::NAN, false)] {
-            let mut model = TypedModel::default();
-            let input = source(&mut model);
-            let low = constant(&mut model, &[1, 1, 1, 1], low);
-            let clamped = binary(&mut model, math::max(), [low, input]);
-            let network = outputs(&mut model, &[clamped]);
-            assert_eq!(network.is_ok(), is_known, "{network:?}");
-            if let Ok(network) = network {
-                let clamp = Clamp::RELU;
-                assert_eq!(network.layers[1].0, Layer::Clamp { input: 0, clamp });
-            }
+impl Op {
+    /// Name of the operation, for errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Convolution(_) => "convolution",
+            Self::Pool(_) => "pool",
+            Self::GlobalPool(_) => "global pool",
+            Self::Affine(..) => "affine",
+            Self::Activate(_) => "activate",
+            Self::Add(_) => "add",
+            Self::Multiply => "multiply",
+            Self::Concat => "concat",
+            Self::Softmax => "softmax",
         }
     }
 
-    #[test]
-    fn an_output_of_symbolic_shape_is_refused_instead_of_taken_for_a_scalar() {
-        let mut model = TypedModel::default();
-        let input = source(&mut model);
-        let zero = constant(&mut model, &[1, 1, 1, 1], 0.0);
-        let clamped = binary(&mut model, math::max(), [zero, input]);
-        let rows = model.symbols.sym("rows");
-        model.nodes[clamped.node].outputs[0]
-            .fact
-            .shape
-            .set(2, rows.into());
-        let error = outputs(&mut model, &[clamped]).unwrap_err();
-        // The layer itself is refused already: it has no shape.
-        assert!(matches!(error, GraphError::Operator { .. }), "{error}");
+    /// The activation of the node's epilogue, if it has room for one.
+    pub(crate) fn activation_mut(&mut self) -> Option<&mut Activation> {
+        match self {
+            Self::Convolution(Convolution { activation, .. })
+            | Self::Affine(_, activation)
+            | Self::Activate(activation)
+            | Self::Add(activation) => Some(activation),
+            _ => None,
+        }
+    }
+}
+
+/// A node: an operation, the tensors that it reads, and the shape of the tensor that it produces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// The tensors that it reads.
+    pub inputs: Vec<NodeId>,
+    /// Shape of the tensor that it produces.
+    pub shape: Shape,
+}
+
+/// Nodes in topological order: each comes after the nodes whose tensors it reads.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Graph {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Output tensors, each with the shape that the caller expects: axes of size 1 may be missing.
+    pub outputs: Vec<(NodeId, Vec<usize>)>,
+}
+
+impl Graph {
+    /// Adds a node, and returns its number.
+    pub fn push(&mut self, op: Op, inputs: &[NodeId], shape: Shape) -> NodeId {
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.to_vec(),
+            shape,
+        });
+        self.nodes.len() - 1
     }
 
-    #[test]
-    fn an_input_that_no_output_depends_on_is_refused() {
-        let mut model = TypedModel::default();
-        let input = source(&mut model);
-        model.add_source("mask", f32::fact([1, 2, 4, 4])).unwrap();
-        let zero = constant(&mut model, &[1, 1, 1, 1], 0.0);
-        let clamped = binary(&mut model, math::max(), [zero, input]);
-        let error = outputs(&mut model, &[clamped]).unwrap_err();
-        assert!(
-            matches!(&error, GraphError::UnreadInput { node } if node == "mask"),
-            "{error}"
-        );
+    /// Shape of a tensor.
+    ///
+    /// # Panics
+    ///
+    /// If the graph has no node of this number.
+    pub fn shape(&self, node: NodeId) -> Shape {
+        self.nodes[node].shape
     }
 
-    #[test]
-    fn a_constant_output_is_refused() {
-        let mut model = TypedModel::default();
-        let one = constant(&mut model, &[1], 1.0);
-        let error = outputs(&mut model, &[one]).unwrap_err();
-        assert!(matches!(error, GraphError::Output { .. }), "{error}");
+    /// Whether the tensor is an output of the network.
+    pub(crate) fn is_output(&self, node: NodeId) -> bool {
+        self.outputs.iter().any(|(output, _)| *output == node)
+    }
+
+    /// How often each tensor is read, by nodes and as an output.
+    pub(crate) fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0; self.nodes.len()];
+        for node in &self.nodes {
+            for &input in &node.inputs {
+                readers[input] += 1;
+            }
+        }
+        for (output, _) in &self.outputs {
+            readers[*output] += 1;
+        }
+        readers
     }
 }

@@ -22,7 +22,8 @@ pub struct Halo {
 /// A feature map in the arena.
 ///
 /// The axes are, from the slowest to the fastest: channel blocks, rows, columns, lanes. Rows and columns include the
-/// halo. With 16 lanes this is the layout nChw16c, with one block of few lanes it is NHWC.
+/// halo. With 16 lanes this is the layout nChw16c, with one block of few lanes it is NHWC. Some blocks of a feature map
+/// are a feature map too: so the parts of a concatenation are written to their place in the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureMap {
@@ -66,6 +67,15 @@ impl FeatureMap {
         self.len() == 0
     }
 
+    /// The feature map of some of the channel blocks.
+    pub fn view(&self, first: usize, blocks: usize) -> Self {
+        Self {
+            offset: self.offset + first * self.block_stride(),
+            blocks,
+            ..*self
+        }
+    }
+
     /// Offset of a pixel in the arena. Row `y` and column `x` do not count the halo.
     pub fn offset_of(&self, block: usize, y: usize, x: usize) -> usize {
         self.offset
@@ -75,12 +85,23 @@ impl FeatureMap {
     }
 }
 
-/// A residual: a feature map that is added to an output before its clamp.
+/// The windows of a convolution or a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Kernel size: rows and columns.
+    pub kernel: [usize; 2],
+    /// Stride: rows and columns between two windows.
+    pub stride: [usize; 2],
+    /// Row and column of the first window's first pixel. Both count the halo.
+    pub origin: [usize; 2],
+}
+
+/// A residual: a feature map that is added to an output before its activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Residual {
     /// The feature map to add.
-    #[serde(rename = "plane")]
     pub feature_map: FeatureMap,
     /// Stride at which the feature map is sampled, for rows and columns alike.
     pub stride: usize,

@@ -8,9 +8,10 @@ use moth_engine::{
     EngineError, compile,
     file::{self, FileError},
     isa::Isa,
-    kernel::{Fault, PackedWeights, ProgramError, Runnable},
     prepare,
-    program::{DirectConvolution, Operation, Program, WinogradConvolution},
+    program::Program,
+    runtime::{Fault, PackedWeights, ProgramError, Runnable},
+    steps::{Direct, Step, Winograd},
 };
 use tract_onnx::prelude::*;
 
@@ -137,7 +138,7 @@ fn a_program_with_addresses_out_of_range_is_refused() {
         runnable.err().unwrap()
     };
     let fault = |change: &dyn Fn(&mut Program)| match refused(change) {
-        ProgramError::Operation { fault, .. } => fault,
+        ProgramError::Invalid { fault, .. } => fault,
         error => panic!("{error}"),
     };
     assert_eq!(
@@ -149,8 +150,8 @@ fn a_program_with_addresses_out_of_range_is_refused() {
     let more = refused(&|program| program.outputs.push(vec![1 << 40, 1 << 40]));
     assert!(matches!(more, ProgramError::Tensor(_)));
 
-    type Direct = fn(&mut DirectConvolution);
-    let changes: [(Direct, Fault); 7] = [
+    type OfDirect = fn(&mut Direct);
+    let changes: [(OfDirect, Fault); 7] = [
         (|step| step.window.kernel[0] += 1, Fault::WindowOutside),
         (|step| step.window.stride[1] = 1 << 20, Fault::WindowRange),
         (|step| step.window.stride = [0, 0], Fault::WindowRange),
@@ -158,33 +159,29 @@ fn a_program_with_addresses_out_of_range_is_refused() {
             |step| step.output.offset = step.input.offset,
             Fault::Overlap,
         ),
-        (
-            |step| step.weights_offset = usize::MAX,
-            Fault::OutsideWeights,
-        ),
+        (|step| step.weights = usize::MAX, Fault::OutsideWeights),
         (|step| step.output.blocks += 1000, Fault::OutsideArena),
         (|step| step.input.lanes = 0, Fault::EmptyMap),
     ];
     for (change, expected) in changes {
-        let found = fault(&|program| match &mut program.operations[1] {
-            Operation::Direct(step) => change(step),
-            _ => unreachable!("operation 1 is the 7×7 convolution"),
+        let found = fault(&|program| match &mut program.steps[1] {
+            Step::Direct(step) => change(step),
+            _ => unreachable!("step 1 is the 7×7 convolution"),
         });
         assert_eq!(found, expected);
     }
-    type Winograd = fn(&mut WinogradConvolution);
-    let changes: [(Winograd, Fault); 5] = [
+    type OfWinograd = fn(&mut Winograd);
+    let changes: [(OfWinograd, Fault); 4] = [
         (|step| step.output_tile = 0, Fault::OutputTile),
         (|step| step.output_tile = 3, Fault::OutputTile),
-        (|step| step.max_tiles = 0, Fault::NoTiles),
         (|step| step.origin[0] += 1, Fault::WindowOutside),
-        (|step| step.weights_offset += 1 << 40, Fault::OutsideWeights),
+        (|step| step.weights += 1 << 40, Fault::OutsideWeights),
     ];
     for (change, expected) in changes {
         let found = fault(&|program| {
-            let mut operations = program.operations.iter_mut();
-            let step = operations.find_map(|operation| match operation {
-                Operation::Winograd(step) => Some(step),
+            let mut steps = program.steps.iter_mut();
+            let step = steps.find_map(|step| match step {
+                Step::Winograd(step) => Some(step),
                 _ => None,
             });
             change(step.expect("the model has 3×3 convolutions"));
@@ -200,6 +197,6 @@ fn an_unknown_operator_is_named() {
         Isa::detect(),
     );
     let unknown = unknown.err().unwrap();
-    assert!(matches!(unknown, EngineError::Graph(_)));
+    assert!(matches!(unknown, EngineError::Import(_)));
     assert_eq!(unknown.to_string(), "Reduce<Sum> (means.sum)");
 }

@@ -1,10 +1,13 @@
-//! Networks of random layers.
+//! Graphs of random nodes.
 
 use moth_engine::{
-    network::{Layer, Network, Padding, Shape, TensorId},
-    program::{Clamp, TensorLayout},
+    activation::{Activation, Curve},
+    graph::{Affine, Convolution, Graph, NodeId, Op, Padding, Pool, Reduction, Shape},
+    program::TensorLayout,
 };
 use proptest::prelude::*;
+
+use crate::additions::{Addition, addition};
 
 /// The random number generator splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Clone)]
@@ -27,71 +30,38 @@ impl Random {
     }
 }
 
-/// What to add to a network.
-#[derive(Debug, Clone)]
-enum Addition {
-    Convolution {
-        channels: usize,
-        kernel: [usize; 2],
-        stride: usize,
-        padding: [usize; 2],
-        relu: bool,
-    },
-    /// A residual block of a ResNet, with or without a stride, and with or without a convolution on its shortcut.
-    Block {
-        channels: usize,
-        stride: usize,
-        projects: bool,
-    },
-    /// Two convolutions and their sum, to which the second convolution is added again.
-    Diamond,
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    Clamp {
-        low: Option<i8>,
-        high: Option<i8>,
-    },
-}
-
-fn addition() -> impl Strategy<Value = Addition> {
-    prop_oneof![
-        4 => (1..40usize, [1..5usize, 1..5usize], 1..4usize, [0..3usize, 0..3usize], any::<bool>()).prop_map(
-            |(channels, kernel, stride, padding, relu)| Addition::Convolution { channels, kernel, stride, padding, relu }
-        ),
-        // Lowering chooses Winograd's algorithm for these.
-        3 => (1..40usize, any::<bool>()).prop_map(|(channels, relu)| Addition::Convolution {
-            channels, kernel: [3, 3], stride: 1, padding: [1, 1], relu,
-        }),
-        3 => (1..24usize, 1..3usize, any::<bool>())
-            .prop_map(|(channels, stride, projects)| Addition::Block { channels, stride, projects }),
-        1 => Just(Addition::Diamond),
-        1 => (1..4usize, 1..3usize, 0..2usize)
-            .prop_map(|(kernel, stride, padding)| Addition::MaxPool { kernel, stride, padding }),
-        1 => (prop::option::of(-1..1i8), prop::option::of(1..3i8))
-            .prop_map(|(low, high)| Addition::Clamp { low, high }),
-    ]
-}
-
-/// Builds a network.
+/// Builds a graph.
 pub(crate) struct Builder {
-    pub(crate) network: Network,
+    pub(crate) graph: Graph,
     pub(crate) random: Random,
 }
 
 impl Builder {
-    /// A network with one input.
+    /// A graph with one input.
     pub(crate) fn new(seed: u64, layout: TensorLayout, shape: Shape) -> Self {
-        let mut network = Network::default();
-        network.push(Layer::Input { index: 0, layout }, shape);
+        let mut graph = Graph::default();
+        let op = Op::Input {
+            index: 0,
+            layout,
+            affine: None,
+        };
+        graph.push(op, &[], shape);
         let random = Random(seed);
-        Self { network, random }
+        Self { graph, random }
     }
 
-    fn shape(&self, tensor: TensorId) -> Shape {
-        self.network.shape(tensor)
+    fn shape(&self, node: NodeId) -> Shape {
+        self.graph.shape(node)
+    }
+
+    fn last(&self) -> NodeId {
+        self.graph.nodes.len() - 1
+    }
+
+    /// Adds a node with the shape of its first input.
+    fn same(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
+        let shape = self.shape(inputs[0]);
+        self.graph.push(op, inputs, shape)
     }
 
     /// Rows and columns of the output; `None` if the windows do not fit.
@@ -111,154 +81,294 @@ impl Builder {
     /// Adds a convolution with random weights; `None` if its windows do not fit.
     pub(crate) fn convolution(
         &mut self,
-        input: TensorId,
+        input: NodeId,
         channels: usize,
         kernel: [usize; 2],
         stride: usize,
         padding: [usize; 2],
-    ) -> Option<TensorId> {
+    ) -> Option<NodeId> {
+        self.any_convolution(input, Some(channels), kernel, stride, padding)
+    }
+
+    /// Adds a convolution, a depthwise one without `channels`.
+    fn any_convolution(
+        &mut self,
+        input: NodeId,
+        channels: Option<usize>,
+        kernel: [usize; 2],
+        stride: usize,
+        padding: [usize; 2],
+    ) -> Option<NodeId> {
         let shape = self.shape(input);
         let [height, width] = Self::output_size(shape, kernel, stride, padding)?;
-        let inputs = shape.channels * kernel[0] * kernel[1];
+        let inputs = channels.map_or(1, |_| shape.channels) * kernel[0] * kernel[1];
+        let is_depthwise = channels.is_none();
+        let channels = channels.unwrap_or(shape.channels);
         // Keeps outputs about as large as inputs.
         let scale = 1.7 / (inputs as f32).sqrt();
         let weights = self.random.floats(channels * inputs);
-        let layer = Layer::Convolution {
-            input,
+        let op = Op::Convolution(Convolution {
             weights: weights.iter().map(|weight| weight * scale).collect(),
             bias: self.random.floats(channels).into(),
+            is_depthwise,
             kernel,
             stride: [stride; 2],
             padding: Padding {
                 before: padding,
                 after: padding,
             },
-            residual: None,
-            clamp: Clamp::NONE,
-        };
+            residual_stride: None,
+            activation: Activation::NONE,
+        });
         let shape = Shape {
             channels,
             height,
             width,
         };
-        Some(self.network.push(layer, shape))
+        Some(self.graph.push(op, &[input], shape))
     }
 
-    fn clamp(&mut self, input: TensorId, clamp: Clamp) -> TensorId {
-        let shape = self.shape(input);
-        self.network.push(Layer::Clamp { input, clamp }, shape)
+    fn activate(&mut self, input: NodeId, activation: Activation) -> NodeId {
+        self.same(Op::Activate(activation), &[input])
     }
 
-    /// Adds layers; `None`, and only some of the layers, if windows do not fit.
+    fn affine(&mut self, input: NodeId) -> NodeId {
+        let channels = self.shape(input).channels;
+        let affine = Affine {
+            scale: self.random.floats(channels).into(),
+            shift: self.random.floats(channels).into(),
+        };
+        self.same(Op::Affine(affine, Activation::NONE), &[input])
+    }
+
+    /// Adds one affine function for all channels.
+    fn scale_and_shift(&mut self, input: NodeId, scale: f32, shift: f32) -> NodeId {
+        let channels = self.shape(input).channels;
+        let affine = Affine {
+            scale: vec![scale; channels].into(),
+            shift: vec![shift; channels].into(),
+        };
+        self.same(Op::Affine(affine, Activation::NONE), &[input])
+    }
+
+    fn hard_sigmoid(&mut self, input: NodeId) -> NodeId {
+        let shifted = self.scale_and_shift(input, 1.0, 3.0);
+        let low = self.activate(shifted, Activation::RELU);
+        let clamp = Activation::Clamp {
+            low: None,
+            high: Some(6.0),
+        };
+        let clamped = self.activate(low, clamp);
+        self.scale_and_shift(clamped, 1.0 / 6.0, 0.0)
+    }
+
+    /// Adds nodes; `None`, and only some of the nodes, if windows do not fit.
     fn push(&mut self, addition: &Addition) -> Option<()> {
-        let last = self.network.layers.len() - 1;
-        match *addition {
-            Addition::Convolution {
+        let last = self.last();
+        match addition {
+            &Addition::Convolution {
                 channels,
                 kernel,
                 stride,
                 padding,
-                relu,
+                activation,
             } => {
                 let made = self.convolution(last, channels, kernel, stride, padding)?;
-                if relu {
-                    self.clamp(made, Clamp::RELU);
-                }
+                self.activate(made, activation);
             }
-            Addition::Block {
+            &Addition::Depthwise {
+                kernel,
+                stride,
+                padding,
+                activation,
+            } => {
+                let made = self.any_convolution(last, None, kernel, stride, padding)?;
+                self.activate(made, activation);
+            }
+            &Addition::Block {
                 channels,
                 stride,
                 projects,
+            } => self.block(last, channels, stride, projects)?,
+            &Addition::Inverted { activation, gate } => self.inverted(last, activation, gate)?,
+            Addition::PreActivation => {
+                let channels = self.shape(last).channels;
+                let normalised = self.affine(last);
+                let activated = self.activate(normalised, Activation::RELU);
+                let convolved = self.convolution(activated, channels, [3, 3], 1, [1, 1])?;
+                let scaled = self.affine(convolved);
+                self.same(Op::Add(Activation::NONE), &[scaled, last]);
+            }
+            Addition::Concat {
+                blocks,
+                last: channels,
+                dense,
             } => {
-                let before = self.shape(last).channels;
-                let projects = projects || stride > 1;
-                let outputs = if projects { channels + 3 } else { before };
-                let shortcut = match projects {
-                    true => self.convolution(last, outputs, [1, 1], stride, [0, 0])?,
-                    false => last,
-                };
-                let first = self.convolution(last, channels, [1, 1], stride, [0, 0])?;
-                let first = self.clamp(first, Clamp::RELU);
-                let second = self.convolution(first, channels, [3, 3], 1, [1, 1])?;
-                let second = self.clamp(second, Clamp::RELU);
-                let third = self.convolution(second, outputs, [1, 1], 1, [0, 0])?;
-                let shape = self.shape(third);
-                let inputs = [shortcut, third];
-                let clamp = Clamp::NONE;
-                let sum = self.network.push(Layer::Add { inputs, clamp }, shape);
-                self.clamp(sum, Clamp::RELU);
+                self.concat(last, blocks, *channels, *dense)?;
             }
             Addition::Diamond => {
                 let a = self.convolution(last, 9, [1, 1], 1, [0, 0])?;
                 let b = self.convolution(last, 9, [1, 1], 1, [0, 0])?;
-                let (shape, clamp) = (self.shape(b), Clamp::NONE);
-                let inputs = [a, b];
-                let sum = self.network.push(Layer::Add { inputs, clamp }, shape);
-                let inputs = [b, sum];
-                self.network.push(Layer::Add { inputs, clamp }, shape);
+                let sum = self.same(Op::Add(Activation::NONE), &[a, b]);
+                self.same(Op::Add(Activation::NONE), &[b, sum]);
             }
-            Addition::MaxPool {
+            &Addition::Pool {
+                reduction,
                 kernel,
                 stride,
-                padding,
+                zeros,
+                outside,
             } => {
                 let shape = self.shape(last);
-                let [height, width] = Self::output_size(shape, [kernel; 2], stride, [padding; 2])?;
-                let layer = Layer::MaxPool {
-                    input: last,
-                    kernel: [kernel; 2],
-                    stride: [stride; 2],
-                    padding: Padding {
-                        before: [padding; 2],
-                        after: [padding; 2],
-                    },
+                let [height, width] =
+                    Self::output_size(shape, kernel, stride, [zeros + outside; 2])?;
+                let around = |size: usize| Padding {
+                    before: [size; 2],
+                    after: [size; 2],
                 };
-                self.network.push(
-                    layer,
-                    Shape {
-                        height,
-                        width,
-                        ..shape
-                    },
-                );
+                let op = Op::Pool(Pool {
+                    reduction,
+                    kernel,
+                    stride: [stride; 2],
+                    zeros: around(zeros),
+                    outside: around(outside),
+                });
+                let shape = Shape {
+                    height,
+                    width,
+                    ..shape
+                };
+                self.graph.push(op, &[last], shape);
             }
-            Addition::Clamp { low, high } => {
-                let [low, high] = [low, high].map(|end| end.map(f32::from));
-                self.clamp(last, Clamp { low, high });
+            Addition::Affine => {
+                self.affine(last);
+            }
+            Addition::Activate(activation) => {
+                self.activate(last, *activation);
+            }
+            Addition::Written(curve) => {
+                self.written(last, *curve);
             }
         }
+        Some(())
+    }
+
+    fn inverted(&mut self, last: NodeId, activation: Activation, gate: Curve) -> Option<()> {
+        let channels = self.shape(last).channels;
+        let expanded = self.convolution(last, 24, [1, 1], 1, [0, 0])?;
+        let expanded = self.activate(expanded, activation);
+        let filtered = self.any_convolution(expanded, None, [3, 3], 1, [1, 1])?;
+        let filtered = self.affine(filtered);
+        let filtered = self.activate(filtered, activation);
+        let pixel = Shape {
+            height: 1,
+            width: 1,
+            ..self.shape(filtered)
+        };
+        let mean = self
+            .graph
+            .push(Op::GlobalPool(Reduction::Mean), &[filtered], pixel);
+        let squeezed = self.convolution(mean, 5, [1, 1], 1, [0, 0])?;
+        let squeezed = self.activate(squeezed, activation);
+        let excited = self.convolution(squeezed, 24, [1, 1], 1, [0, 0])?;
+        let excited = self.activate(excited, Activation::Curve(gate));
+        let gated = self.same(Op::Multiply, &[filtered, excited]);
+        let projected = self.convolution(gated, channels, [1, 1], 1, [0, 0])?;
+        self.same(Op::Add(Activation::NONE), &[last, projected]);
+        Some(())
+    }
+
+    fn concat(
+        &mut self,
+        last: NodeId,
+        blocks: &[usize],
+        channels: usize,
+        dense: bool,
+    ) -> Option<()> {
+        let mut parts = Vec::new();
+        for blocks in blocks {
+            let part = self.convolution(last, blocks * 16, [1, 1], 1, [0, 0])?;
+            parts.push(self.activate(part, Activation::RELU));
+        }
+        parts.push(self.convolution(last, channels, [3, 3], 1, [1, 1])?);
+        if dense && self.shape(last).channels.is_multiple_of(16) {
+            parts.insert(0, last);
+        }
+        let shape = Shape {
+            channels: parts.iter().map(|&part| self.shape(part).channels).sum(),
+            ..self.shape(last)
+        };
+        self.graph.push(Op::Concat, &parts, shape);
+        Some(())
+    }
+
+    fn written(&mut self, last: NodeId, curve: Curve) -> NodeId {
+        match curve {
+            Curve::Sigmoid => self.activate(last, Activation::Curve(Curve::Sigmoid)),
+            Curve::HardSigmoid => self.hard_sigmoid(last),
+            Curve::Swish => {
+                let gate = self.activate(last, Activation::Curve(Curve::Sigmoid));
+                self.same(Op::Multiply, &[last, gate])
+            }
+            Curve::HardSwish => {
+                let gate = self.hard_sigmoid(last);
+                self.same(Op::Multiply, &[gate, last])
+            }
+        }
+    }
+
+    fn block(
+        &mut self,
+        last: NodeId,
+        channels: usize,
+        stride: usize,
+        projects: bool,
+    ) -> Option<()> {
+        let before = self.shape(last).channels;
+        let projects = projects || stride > 1;
+        let outputs = if projects { channels + 3 } else { before };
+        let shortcut = match projects {
+            true => self.convolution(last, outputs, [1, 1], stride, [0, 0])?,
+            false => last,
+        };
+        let first = self.convolution(last, channels, [1, 1], stride, [0, 0])?;
+        let first = self.activate(first, Activation::RELU);
+        let second = self.convolution(first, channels, [3, 3], 1, [1, 1])?;
+        let second = self.activate(second, Activation::RELU);
+        let third = self.convolution(second, outputs, [1, 1], 1, [0, 0])?;
+        let sum = self.same(Op::Add(Activation::NONE), &[shortcut, third]);
+        self.activate(sum, Activation::RELU);
         Some(())
     }
 }
 
 prop_compose! {
-    /// A network of random layers, and an input.
-    pub(crate) fn networks()(
+    /// A graph of random nodes, and an input.
+    pub(crate) fn graphs()(
         seed in any::<u64>(),
-        channels in prop_oneof![Just(3usize), 1..40usize],
+        channels in prop_oneof![Just(3usize), Just(16), Just(32), 1..40usize],
         height in 1..34usize,
         width in prop_oneof![Just(7usize), Just(14), Just(28), 1..34usize],
         is_nhwc in any::<bool>(),
         more in prop::collection::vec(addition(), 1..6),
         has_tail in any::<bool>(),
-    ) -> (Network, Vec<f32>) {
+    ) -> (Graph, Vec<f32>) {
         let shape = Shape { channels, height, width };
         let layout = if is_nhwc { TensorLayout::Nhwc } else { TensorLayout::Nchw };
         let mut builder = Builder::new(seed, layout, shape);
         for addition in &more {
             builder.push(addition);
         }
-        let mut last = builder.network.layers.len() - 1;
+        let mut last = builder.last();
         if has_tail {
             let shape = Shape { height: 1, width: 1, ..builder.shape(last) };
-            last = builder.network.push(Layer::GlobalAveragePool { input: last }, shape);
+            last = builder.graph.push(Op::GlobalPool(Reduction::Mean), &[last], shape);
             last = builder.convolution(last, 5, [1, 1], 1, [0, 0]).unwrap();
-            let shape = builder.shape(last);
-            last = builder.network.push(Layer::Softmax { input: last }, shape);
+            last = builder.same(Op::Softmax, &[last]);
         }
         let shape = builder.shape(last);
-        builder.network.outputs.push((last, vec![1, shape.channels, shape.height, shape.width]));
+        builder.graph.outputs.push((last, vec![1, shape.channels, shape.height, shape.width]));
         let input = builder.random.floats(channels * height * width);
-        (builder.network, input)
+        (builder.graph, input)
     }
 }

@@ -1,0 +1,299 @@
+//! A direct convolution that is prepared to run: its work items, panels and tiles.
+
+use std::{ops::Range, ptr};
+
+use super::{
+    super::{
+        Work,
+        tiles::{Form, TileKernels, Tiles, groups, share},
+    },
+    Direct,
+};
+use crate::{
+    kernels::{
+        Kernels,
+        convolution::{MAX_PANELS, MAX_PIXELS, Tile},
+    },
+    plan::tuning,
+    program::BLOCK,
+    runtime::Context,
+};
+
+/// A direct convolution that is prepared to run.
+pub(super) struct Prepared {
+    step: Direct,
+    /// Offset of each segment from the first float of a window.
+    segments: Vec<usize>,
+    /// Length of a segment in floats.
+    segment_len: usize,
+    /// Segments of each group.
+    groups: Vec<Range<usize>>,
+    /// The tiles into which the output pixels are cut.
+    tiles: Tiles,
+    /// Number of chunks into which the tiles are cut by one thread.
+    chunks: usize,
+    /// Number of panels, or of pairs of panels if the micro-kernel computes two.
+    panels: usize,
+    /// Panels of a tile.
+    max_panels: usize,
+    /// See [`Direct::is_flat`].
+    is_flat: bool,
+    kernels: TileKernels,
+}
+
+impl Prepared {
+    pub(super) fn new(step: &Direct, kernels: &Kernels) -> Self {
+        let (segments, segment_len) = step.segments();
+        let stride = step.window.stride[1] * step.input.lanes;
+        let pixels = step.output.height * step.output.width;
+        Self {
+            groups: groups(segments.len(), tuning::SEGMENTS_PER_GROUP),
+            segments,
+            segment_len,
+            tiles: Tiles::new(pixels, kernels.max_pixels),
+            chunks: pixels.div_ceil(tuning::PIXELS_PER_CHUNK),
+            panels: step.output.blocks.div_ceil(kernels.max_panels),
+            max_panels: kernels.max_panels,
+            is_flat: step.is_flat(),
+            kernels: TileKernels::new(kernels, stride, segment_len),
+            step: step.clone(),
+        }
+    }
+
+    /// Number of chunks, and of work items that share the panels of each. With many chunks, threads take the same number
+    /// of them; with few, they share panels, so that each weight is read by one thread.
+    fn chunks_and_splits(&self, threads: usize) -> [usize; 2] {
+        match threads == 1 || self.chunks >= 2 * threads {
+            true => [
+                self.chunks.next_multiple_of(threads).min(self.tiles.count),
+                1,
+            ],
+            false => [self.chunks, threads.min(self.panels)],
+        }
+    }
+
+    /// Row and column of an output pixel.
+    fn position(&self, pixel: usize) -> [usize; 2] {
+        let width = self.step.output.width;
+        [pixel / width, pixel % width]
+    }
+}
+
+impl Work for Prepared {
+    fn items(&self, _phase: usize, threads: usize) -> usize {
+        let [chunks, splits] = self.chunks_and_splits(threads);
+        chunks * splits
+    }
+
+    unsafe fn run(&self, context: &Context, _phase: usize, item: usize, _workspace: *mut f32) {
+        let output = &self.step.output;
+        let [chunks, splits] = self.chunks_and_splits(context.threads());
+        let tiles = share(self.tiles.count, chunks, item / splits);
+        let panels = share(self.panels, splits, item % splits);
+        let blocks =
+            panels.start * self.max_panels..(panels.end * self.max_panels).min(output.blocks);
+        let pixels = [tiles.start, tiles.end].map(|tile| self.tiles.start(tile));
+        // The halo of a row belongs to the work item with the row's first pixel.
+        let rows = pixels.map(|pixel| pixel.div_ceil(output.width));
+        // SAFETY: Verified: all windows, residuals and outputs are inside their feature maps, these in the arena, and
+        // weights and biases of all panels in the weights. Disjoint: these pixels of these blocks, and the halo of the
+        // rows, belong to this work item. Instructions: the CPU has them.
+        unsafe {
+            if rows[0] < rows[1] {
+                for block in blocks.clone() {
+                    context.clear_halo(output, block, rows[0]..rows[1]);
+                }
+            }
+            for group in 0..self.groups.len() {
+                let mut first = blocks.start;
+                while first < blocks.end {
+                    let next = first + self.max_panels;
+                    self.panel(context, group, first, blocks.clone(), tiles.clone());
+                    // The outputs of the panel are still in the cache.
+                    if group + 1 == self.groups.len() {
+                        for block in first..next.min(blocks.end) {
+                            self.curve(context, block, pixels);
+                        }
+                    }
+                    first = next;
+                }
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Adds up one group of segments in all tiles of the chunk, for the panels from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified. No other thread accesses these tiles of these blocks.
+    unsafe fn panel(
+        &self,
+        context: &Context,
+        group: usize,
+        first: usize,
+        blocks: Range<usize>,
+        tiles: Range<usize>,
+    ) {
+        let Self { step, kernels, .. } = self;
+        let panels = self.max_panels.min(blocks.end - first);
+        let segments = &self.groups[group];
+        // SAFETY: the caller ensures that the step was verified.
+        let mut tile = unsafe { self.tile(context, group, first) };
+        let (mut prefetching, lines) = kernels.prefetch(tiles.len());
+        let next = self.next_panel(context, group, first, &blocks);
+        let mut number = tiles.start;
+        let [mut y, mut x] = self.position(self.tiles.start(number));
+        while number < tiles.end {
+            let pixels = self.tiles.pixels(number);
+            let left = step.output.width - x;
+            let form = kernels.form(self.is_flat || pixels <= left);
+            let mut repeat = self.tiles.same(number, tiles.end);
+            match form {
+                Form::Bent => repeat = 1,
+                Form::Straight if !self.is_flat => repeat = repeat.min(left / pixels),
+                Form::Straight => {}
+            }
+            if prefetching > 0 {
+                repeat = repeat.min(prefetching);
+            }
+            // SAFETY: Verified: the windows, the residuals and the outputs of the pixels are in the arena.
+            unsafe { self.address(context, first, form, [y, x], pixels, &mut tile) };
+            tile.repeat = repeat;
+            let lines = if prefetching > 0 { lines } else { 0 };
+            prefetching -= repeat.min(prefetching);
+            for (panel, address) in tile.prefetch.iter_mut().enumerate().take(panels) {
+                let panel = next.wrapping_add(panel * self.panel_len());
+                let done = (number - tiles.start) * lines * segments.len() * BLOCK;
+                *address = panel.wrapping_add(done);
+            }
+            // SAFETY: Verified: the segments of the windows are in the arena. The caller ensures the rest.
+            unsafe { kernels.get(pixels, panels, form, lines)(&tile) };
+            number += repeat;
+            x += pixels * repeat;
+            if x >= step.output.width {
+                [y, x] = [y + x / step.output.width, x % step.output.width];
+            }
+        }
+    }
+
+    /// Sets the addresses of a tile of `pixels` pixels from row `y` and column `x` on.
+    ///
+    /// # Safety
+    ///
+    /// The windows and residuals of these pixels, and the pixels themselves, are in the arena.
+    unsafe fn address(
+        &self,
+        context: &Context,
+        first: usize,
+        form: Form,
+        [mut y, mut x]: [usize; 2],
+        pixels: usize,
+        tile: &mut Tile,
+    ) {
+        let step = &self.step;
+        let addressed = if form == Form::Straight { 1 } else { pixels };
+        for pixel in 0..addressed {
+            // SAFETY: the caller ensures that these addresses are in the arena.
+            unsafe {
+                tile.input[pixel] = context.at(step.input_offset([y, x]));
+                tile.output[pixel] = context.at(step.output.offset_of(first, y, x));
+                if let Some(residual) = &step.residual {
+                    let [y, x] = [y, x].map(|at| at * residual.stride);
+                    tile.residual[pixel] = context.at(residual.feature_map.offset_of(first, y, x));
+                }
+            }
+            x += 1;
+            if x == step.output.width {
+                [y, x] = [y + 1, 0];
+            }
+        }
+    }
+
+    /// Floats of a panel's weights.
+    fn panel_len(&self) -> usize {
+        self.segments.len() * self.segment_len * BLOCK
+    }
+
+    /// The arguments that all tiles of a panel and a group share.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified.
+    unsafe fn tile(&self, context: &Context, group: usize, first: usize) -> Tile {
+        let step = &self.step;
+        let segments = &self.groups[group];
+        let [low, high] = step.activation.bounds();
+        let residual = step.residual.as_ref();
+        // SAFETY: Verified: weights and biases of all panels are in the weights.
+        unsafe {
+            let weights =
+                context.weights_at(step.weights + segments.start * self.segment_len * BLOCK);
+            Tile {
+                repeat: 1,
+                input: [ptr::null(); MAX_PIXELS],
+                segments: self.segments[segments.clone()].as_ptr(),
+                segment_count: segments.len(),
+                segment_len: self.segment_len,
+                weights: std::array::from_fn(|panel| {
+                    weights.wrapping_add((first + panel) * self.panel_len())
+                }),
+                prefetch: [ptr::null(); MAX_PANELS],
+                bias: match group {
+                    0 => context.weights_at(step.bias + first * BLOCK),
+                    _ => ptr::null(),
+                },
+                is_last: group + 1 == self.groups.len(),
+                residual: [ptr::null(); MAX_PIXELS],
+                residual_stride: residual.map_or(0, |residual| residual.stride * BLOCK),
+                residual_panel_stride: residual.map_or(0, |of| of.feature_map.block_stride()),
+                output: [ptr::null_mut(); MAX_PIXELS],
+                output_panel_stride: step.output.block_stride(),
+                low,
+                high,
+            }
+        }
+    }
+
+    /// The weights that come after those of a panel and a group. The address may be beyond the weights.
+    fn next_panel(
+        &self,
+        context: &Context,
+        group: usize,
+        first: usize,
+        blocks: &Range<usize>,
+    ) -> *const f32 {
+        let next = first + self.max_panels;
+        let [group, panel] = if next < blocks.end {
+            [group, next]
+        } else if group + 1 < self.groups.len() {
+            [group + 1, blocks.start]
+        } else {
+            [0, blocks.end]
+        };
+        let float = self.groups[group].start * self.segment_len * BLOCK;
+        let start = self.step.weights + panel * self.panel_len() + float;
+        // SAFETY: the offset 0 is in the weights.
+        unsafe { context.weights_at(0) }.wrapping_add(start)
+    }
+
+    /// Applies the curve of the activation to some pixels of a block.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified. No other thread accesses these pixels of this block.
+    unsafe fn curve(&self, context: &Context, block: usize, [start, end]: [usize; 2]) {
+        let Direct {
+            output, activation, ..
+        } = &self.step;
+        let mut pixel = start;
+        while pixel < end && activation.curve().is_some() {
+            let [y, x] = self.position(pixel);
+            let pixels = (output.width - x).min(end - pixel);
+            // SAFETY: the caller ensures that the pixels are in the arena and belong to this thread.
+            unsafe { context.curve_pixels(*activation, output, block, [y, x], pixels) };
+            pixel += pixels;
+        }
+    }
+}
