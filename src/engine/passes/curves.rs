@@ -56,7 +56,7 @@ fn gated_by_itself(graph: &Graph, node: NodeId) -> Option<(NodeId, Curve)> {
         let gated = match curve {
             Curve::Sigmoid => Curve::Swish,
             Curve::HardSigmoid => Curve::HardSwish,
-            Curve::Swish | Curve::HardSwish => return None,
+            _ => return None,
         };
         (*input == x).then_some((x, gated))
     })

@@ -304,7 +304,6 @@ impl Builder {
 
     fn written(&mut self, last: NodeId, curve: Curve) -> NodeId {
         match curve {
-            Curve::Sigmoid => self.activate(last, Activation::Curve(Curve::Sigmoid)),
             Curve::HardSigmoid => self.hard_sigmoid(last),
             Curve::Swish => {
                 let gate = self.activate(last, Activation::Curve(Curve::Sigmoid));
@@ -314,6 +313,7 @@ impl Builder {
                 let gate = self.hard_sigmoid(last);
                 self.same(Op::Multiply, &[gate, last])
             }
+            curve => self.activate(last, Activation::Curve(curve)),
         }
     }
 
