@@ -271,8 +271,7 @@ def self_test(model: Path) -> tuple[int, bool]:
     return run.returncode, json.loads(run.stdout)["passed"]
 
 
-def test_the_engine_runs_known_layers_and_tract_all_others(exported):
+def test_the_engine_runs_every_network(exported):
     command = [os.environ["CLASSIFIER_BIN"], "classify", "--self-test", "--json"]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MODEL_DIR": str(exported.out)})
-    knows = exported.case.network is small_net
-    assert json.loads(run.stdout)["backend"].startswith("stock tract") != knows
+    assert "compiled from the ONNX file" in json.loads(run.stdout)["backend"]
