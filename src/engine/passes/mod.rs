@@ -16,35 +16,43 @@ use crate::graph::{Graph, NodeId};
 pub struct Pass {
     /// Its name.
     pub name: &'static str,
+    /// Whether it may change outputs by rounding. The others change no bit.
+    pub rounds: bool,
     /// Rewrites a valid graph.
     pub run: fn(&mut Graph),
 }
 
-/// All passes, in the order in which they run. Each leaves a valid graph that computes the same outputs: to the bit,
-/// except for `fold`, which rounds weights.
+/// All passes, in the order in which they run. Each leaves a valid graph that computes the same outputs. `fold` rounds
+/// weights, and in `curves` a division takes the place of a product with the rounded 1 ÷ 6.
 pub const PASSES: &[Pass] = &[
     Pass {
         name: "clamps",
+        rounds: false,
         run: clamps::run,
     },
     Pass {
         name: "curves",
+        rounds: true,
         run: curves::run,
     },
     Pass {
         name: "fold",
+        rounds: true,
         run: fold::run,
     },
     Pass {
         name: "epilogues",
+        rounds: false,
         run: epilogues::run,
     },
     Pass {
         name: "strides",
+        rounds: false,
         run: strides::run,
     },
     Pass {
         name: "parts",
+        rounds: false,
         run: parts::run,
     },
 ];

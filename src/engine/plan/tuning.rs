@@ -1,12 +1,13 @@
 //! Constants of the plan, and the measurements behind them. A new CPU may want others: `cargo bench --bench layers`
 //! shows what they do.
 //!
-//! All were measured on a 2-core AMD EPYC of the Zen 3 generation with AVX2, for a ResNet-50 with one and two threads.
+//! Groups, chunks and phases were measured with a prototype of these loops on an AMD EPYC of the Zen 3 generation, with
+//! AVX2 and a ResNet-50; the other constants of Winograd's algorithm on an Intel Xeon of the Sapphire Rapids generation.
 
 use crate::graph::Shape;
 
 /// Segments of 16 floats in a group of a sum: 512 floats of each window, and 32 KiB of weights of a panel, the size of
-/// an L1 cache. Groups of 256: 0.9 % slower for the whole model.
+/// an L1 cache. Groups of 256: 1 % slower for the whole model.
 pub(crate) const SEGMENTS_PER_GROUP: usize = 32;
 
 /// Output pixels of a chunk of a direct convolution: with 512 input channels, their input takes 768 KiB and the panel

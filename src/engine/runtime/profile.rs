@@ -23,11 +23,16 @@ pub struct StepTime {
 
 impl Profile {
     /// Adds the times of one run.
+    ///
+    /// # Panics
+    ///
+    /// If the runs before were of a program with another number of steps.
     pub(super) fn add(&mut self, run: Vec<StepTime>) {
         if self.steps.is_empty() {
             self.steps = run;
             return;
         }
+        assert_eq!(self.steps.len(), run.len(), "a profile is of one program");
         for (least, time) in self.steps.iter_mut().zip(run) {
             if time.whole < least.whole {
                 *least = time;

@@ -91,7 +91,7 @@ impl Runnable {
     ///
     /// # Panics
     ///
-    /// If inputs or outputs have other lengths than the program's shapes.
+    /// If inputs or outputs have other lengths than the program's shapes, or `profile` has times of another program.
     pub fn profile(&self, inputs: &[&[f32]], outputs: &mut [&mut [f32]], profile: &mut Profile) {
         // SAFETY: Verified: `new` did. `with_run` made the workspace of the only thread.
         let timed = |run: &Run| unsafe { run.timed() };

@@ -88,7 +88,7 @@ impl Winograd {
         (self.output_tile + 2).pow(2)
     }
 
-    /// Length of the transformed input and output of so many tiles, in floats.
+    /// Length of the transformed input and output of `tiles` tiles, in floats.
     fn transformed_len(&self, tiles: usize) -> usize {
         self.positions() * tiles * BLOCK * (self.input.blocks + self.output.blocks)
     }
