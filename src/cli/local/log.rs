@@ -23,7 +23,11 @@ pub(super) fn start() {
         .with_target("s3s", LevelFilter::OFF);
     tracing_subscriber::registry()
         .with(Levels(logging::levels(default)))
-        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(io::stderr),
+        )
         .init();
 }
 
