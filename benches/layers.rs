@@ -233,6 +233,7 @@ fn alone((_, from, channels, kernel, stride): &Kind, isa: Isa) -> Runnable {
             after: [padding; 2],
         },
         residual_stride: None,
+        has_gate: false,
         activation: Activation::RELU,
     });
     let output = graph.push(op, &[input], shape(*channels, size));

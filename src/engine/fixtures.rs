@@ -34,6 +34,7 @@ pub(crate) fn convolution(stride: usize) -> Op {
         stride: [stride; 2],
         padding: Padding::default(),
         residual_stride: None,
+        has_gate: false,
         activation: Activation::NONE,
     })
 }

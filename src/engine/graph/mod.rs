@@ -69,7 +69,7 @@ pub struct Affine {
 }
 
 /// A convolution: activation(Σ weight × input + bias + residual). Its inputs are the tensor that it reads, then the
-/// residual if it has one.
+/// residual and the gate if it has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convolution {
     /// Output channels × input channels × rows × columns; of a depthwise convolution, channels × rows × columns.
@@ -86,6 +86,9 @@ pub struct Convolution {
     pub padding: Padding,
     /// Stride at which the residual is sampled, for rows and columns alike. `None` if there is no residual.
     pub residual_stride: Option<usize>,
+    /// Whether the last input is a tensor of one pixel, by which the input is multiplied, as in squeeze-and-excite. Only
+    /// for a 1×1 convolution.
+    pub has_gate: bool,
     /// Activation.
     pub activation: Activation,
 }

@@ -165,8 +165,8 @@ impl Graph {
                 }
                 (true, Activation::NONE)
             }
-            (Op::Convolution(convolution), [input, residual @ ..]) => {
-                let is_right = convolution.fits(node, *input, residual, output)?;
+            (Op::Convolution(convolution), [input, others @ ..]) => {
+                let is_right = convolution.fits(node, *input, others, output)?;
                 (is_right, convolution.activation)
             }
             (Op::Pool(pool), [input]) => {
@@ -215,12 +215,17 @@ impl Graph {
 }
 
 impl Convolution {
+    /// Whether the windows are single pixels, and none is outside the input.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.padding == Padding::default() && !self.is_depthwise
+    }
+
     /// Checks weights, biases and windows. Returns whether channels and residual fit too.
     fn fits(
         &self,
         node: NodeId,
         input: Shape,
-        residual: &[Shape],
+        others: &[Shape],
         output: Shape,
     ) -> Result<bool, GraphError> {
         let op = "convolution";
@@ -246,6 +251,19 @@ impl Convolution {
         if !windows_fit(input, output, [self.kernel, self.stride], &self.padding) {
             return Err(GraphError::Window { node });
         }
+        let (residual, gate) =
+            others.split_at(others.len() - usize::from(self.has_gate && !others.is_empty()));
+        let is_gate_right = match (gate, self.has_gate) {
+            ([], false) => true,
+            ([gate], true) => *gate == input.pixel() && self.is_pointwise(),
+            _ => {
+                return Err(GraphError::Arity {
+                    node,
+                    op,
+                    actual: 1 + others.len(),
+                });
+            }
+        };
         let is_residual_right = match (residual, self.residual_stride) {
             ([], None) => true,
             ([from], Some(stride)) => {
@@ -258,12 +276,12 @@ impl Convolution {
                 return Err(GraphError::Arity {
                     node,
                     op,
-                    actual: 1 + residual.len(),
+                    actual: 1 + others.len(),
                 });
             }
         };
         let are_channels_right = !self.is_depthwise || input.channels == output.channels;
-        Ok(is_residual_right && are_channels_right)
+        Ok(is_residual_right && is_gate_right && are_channels_right)
     }
 }
 

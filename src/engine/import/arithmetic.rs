@@ -236,6 +236,7 @@ pub(super) fn dense(reader: &mut Reader, node: &TypedNode) -> Option<Recognised>
         stride: [1, 1],
         padding: Padding::default(),
         residual_stride: None,
+        has_gate: false,
         activation: Activation::NONE,
     };
     Some(reader.push(Op::Convolution(convolution), &[named.node], shape, axes))

@@ -48,6 +48,7 @@ pub(super) fn convolution(reader: &mut Reader, node: &TypedNode) -> Option<Recog
         stride: window.stride,
         padding: named.zeros.plus(window.padding),
         residual_stride: None,
+        has_gate: false,
         activation: Activation::NONE,
     };
     Some(reader.push(

@@ -98,5 +98,5 @@ kernels! {
     max_panels: 1,
     // The two vectors of a panel are both a pixel's and contiguous.
     pixels: [1 2 3 4 5 6],
-    panels: [(1, 2)],
+    panels: [(all, 1, 2)],
 }

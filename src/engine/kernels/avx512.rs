@@ -98,5 +98,5 @@ kernels! {
     max_pixels: 14,
     max_panels: 2,
     pixels: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    panels: [(1, 1), (2, 2)],
+    panels: [(last, 1, 1), (all, 2, 2)],
 }

@@ -29,7 +29,7 @@ pub(crate) struct TileKind {
     pub(crate) stride: usize,
     /// Length of a segment in floats. 0 stands for any: [`Tile::segment_len`] then counts.
     pub(crate) segment_len: usize,
-    /// Cache lines of weights, of each panel, that are prefetched during a segment: 0, 1 or 4.
+    /// Cache lines of weights, of each panel, that are prefetched during a segment: 0, 1 or 4. Not all kinds have all.
     pub(crate) prefetch: usize,
 }
 
@@ -332,24 +332,34 @@ unsafe fn finish<V: Vector, const P: usize, const B: usize, const S: usize>(
 
 /// The instance of the function `$tile` for a [`TileKind`] of `$panels` panels. `None` if there is none.
 ///
+/// Each instance takes some time to compile, so only tiles of `all` panels have all kinds: those of the `last` panel, if
+/// the number of panels is odd, are few.
+///
 /// Straight tiles have the strides 1 and 2 over 16 lanes. Segments of 21 and 9 floats are the rows of 7×7 and 3×3 windows
 /// over an input of three channels; such tiles are always bent: with constant strides, the compiler would keep inputs
 /// that two pixels share in registers, and spill accumulators.
 macro_rules! select {
-    ($tile:ident, $kind:expr, [$($p:literal)*], $panels:literal, $vectors:literal) => {{
+    (all, $tile:ident, $kind:expr, [$($p:literal)*], $panels:literal, $vectors:literal) => {{
         use $crate::kernels::convolution::{MicroKernel, TileKind};
         let TileKind { pixels, stride, segment_len, prefetch, .. } = *$kind;
         let kernel: MicroKernel = match (pixels, stride, segment_len, prefetch) {
             $(
                 ($p, 16, 16, 0) => $tile::<$p, $panels, $vectors, 16, 16, 0>,
-                ($p, 16, 16, 1) => $tile::<$p, $panels, $vectors, 16, 16, 1>,
                 ($p, 16, 16, 4) => $tile::<$p, $panels, $vectors, 16, 16, 4>,
-                ($p, 32, 16, 0) => $tile::<$p, $panels, $vectors, 32, 16, 0>,
                 ($p, 32, 16, 1) => $tile::<$p, $panels, $vectors, 32, 16, 1>,
-                ($p, 32, 16, 4) => $tile::<$p, $panels, $vectors, 32, 16, 4>,
-                ($p, 0, 16, 0) => $tile::<$p, $panels, $vectors, 0, 16, 0>,
-                ($p, 0, 16, 1) => $tile::<$p, $panels, $vectors, 0, 16, 1>,
                 ($p, 0, 16, 4) => $tile::<$p, $panels, $vectors, 0, 16, 4>,
+            )*
+            _ => return $crate::kernels::convolution::select!(last, $tile, $kind, [$($p)*], $panels, $vectors),
+        };
+        Some(kernel)
+    }};
+    (last, $tile:ident, $kind:expr, [$($p:literal)*], $panels:literal, $vectors:literal) => {{
+        use $crate::kernels::convolution::{MicroKernel, TileKind};
+        let TileKind { pixels, stride, segment_len, prefetch, .. } = *$kind;
+        let kernel: MicroKernel = match (pixels, stride, segment_len, prefetch) {
+            $(
+                ($p, 16, 16, 1) => $tile::<$p, $panels, $vectors, 16, 16, 1>,
+                ($p, 0, 16, 1) => $tile::<$p, $panels, $vectors, 0, 16, 1>,
                 ($p, 0, 21, 0) => $tile::<$p, $panels, $vectors, 0, 21, 0>,
                 ($p, 0, 9, 0) => $tile::<$p, $panels, $vectors, 0, 9, 0>,
                 ($p, 0, 0, 0) => $tile::<$p, $panels, $vectors, 0, 0, 0>,

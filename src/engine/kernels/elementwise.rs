@@ -53,6 +53,19 @@ pub(crate) struct MultiplyRow {
     pub(crate) pixels: usize,
 }
 
+/// Factor × 16 floats, for each of some factors.
+#[derive(Clone, Copy)]
+pub(crate) struct ScaleRows {
+    /// First factor.
+    pub(crate) factors: *const f32,
+    /// First of the floats.
+    pub(crate) input: *const f32,
+    /// First float of the output.
+    pub(crate) output: *mut f32,
+    /// Number of factors.
+    pub(crate) rows: usize,
+}
+
 /// Computes a row.
 ///
 /// # Safety
@@ -105,6 +118,25 @@ pub(crate) unsafe fn multiply<V: Vector>(row: &MultiplyRow) {
                 let factor = V::load(row.b.add(pixel * row.b_stride + lane));
                 let product = V::load(row.a.add(pixel * 16 + lane)).mul(factor);
                 product.store(row.output.add(pixel * 16 + lane));
+            }
+        }
+    }
+}
+
+/// Computes the rows.
+///
+/// # Safety
+///
+/// As for [`affine`].
+#[inline(always)]
+pub(crate) unsafe fn scale<V: Vector>(rows: &ScaleRows) {
+    // SAFETY: the caller ensures that the instructions are there and all these addresses are valid.
+    unsafe {
+        for row in 0..rows.rows {
+            let factor = V::splat(*rows.factors.add(row));
+            for lane in (row * 16..(row + 1) * 16).step_by(V::LANES) {
+                let product = V::load(rows.input.add(lane)).mul(factor);
+                product.store(rows.output.add(lane));
             }
         }
     }

@@ -21,7 +21,7 @@ mod vector;
 use self::{
     convolution::{MicroKernel, TileKind},
     depthwise::DepthwiseRows,
-    elementwise::{AddRow, AffineRow, MultiplyRow},
+    elementwise::{AddRow, AffineRow, MultiplyRow, ScaleRows},
     pooling::{GlobalPool, PoolRow},
     transform::Transform,
 };
@@ -49,6 +49,7 @@ pub(crate) struct Kernels {
     pub(crate) affine: unsafe fn(&AffineRow),
     pub(crate) add: unsafe fn(&AddRow),
     pub(crate) multiply: unsafe fn(&MultiplyRow),
+    pub(crate) scale: unsafe fn(&ScaleRows),
     /// Applies a curve to a multiple of 16 floats in place.
     pub(crate) curve: unsafe fn(Curve, *mut f32, usize),
     /// Multiplies and adds in registers a number of times, and returns the floating-point operations of one time.
@@ -83,7 +84,7 @@ pub fn multiply_and_add(isa: Isa, rounds: u64) -> u64 {
 
 /// Instantiates every loop for a vector, and fills the table `KERNELS`.
 ///
-/// `panels` has pairs of a number of panels and the vectors in them.
+/// `panels` has numbers of panels, the vectors in them, and which kinds of tiles they have: see [`convolution::select`].
 macro_rules! kernels {
     (
         isa: $isa:expr,
@@ -92,7 +93,7 @@ macro_rules! kernels {
         max_pixels: $max_pixels:literal,
         max_panels: $max_panels:literal,
         pixels: $pixels:tt,
-        panels: [$(($panels:literal, $vectors:literal)),*],
+        panels: [$(($kinds:ident, $panels:literal, $vectors:literal)),*],
     ) => {
         use super::{activation, depthwise, elementwise, peak, pooling, transform};
 
@@ -114,6 +115,7 @@ macro_rules! kernels {
         wrap!(affine(&elementwise::AffineRow), elementwise::affine::<$vector>);
         wrap!(add(&elementwise::AddRow), elementwise::add::<$vector>);
         wrap!(multiply(&elementwise::MultiplyRow), elementwise::multiply::<$vector>);
+        wrap!(scale(&elementwise::ScaleRows), elementwise::scale::<$vector>);
 
         #[$attribute]
         unsafe fn curve(curve: crate::activation::Curve, values: *mut f32, len: usize) {
@@ -144,7 +146,7 @@ macro_rules! kernels {
 
         fn micro_kernel(kind: &convolution::TileKind) -> Option<convolution::MicroKernel> {
             match kind.panels {
-                $($panels => convolution::select!(tile, kind, $pixels, $panels, $vectors),)*
+                $($panels => convolution::select!($kinds, tile, kind, $pixels, $panels, $vectors),)*
                 _ => None,
             }
         }
@@ -162,6 +164,7 @@ macro_rules! kernels {
             affine,
             add,
             multiply,
+            scale,
             curve,
             peak,
         };

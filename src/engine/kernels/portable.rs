@@ -88,5 +88,5 @@ kernels! {
     max_pixels: 2,
     max_panels: 1,
     pixels: [1 2],
-    panels: [(1, 1)],
+    panels: [(all, 1, 1)],
 }

@@ -4,6 +4,7 @@ mod clamps;
 mod curves;
 mod epilogues;
 mod fold;
+mod gates;
 mod parts;
 mod strides;
 
@@ -23,7 +24,8 @@ pub struct Pass {
 }
 
 /// All passes, in the order in which they run. Each leaves a valid graph that computes the same outputs. `fold` rounds
-/// weights, and in `curves` a division takes the place of a product with the rounded 1 ÷ 6.
+/// weights, in `curves` a division takes the place of a product with the rounded 1 ÷ 6, and `gates` multiplies in another
+/// order.
 pub const PASSES: &[Pass] = &[
     Pass {
         name: "clamps",
@@ -44,6 +46,11 @@ pub const PASSES: &[Pass] = &[
         name: "epilogues",
         rounds: false,
         run: epilogues::run,
+    },
+    Pass {
+        name: "gates",
+        rounds: true,
+        run: gates::run,
     },
     Pass {
         name: "strides",

@@ -6,7 +6,7 @@
 //! stride 1. Keras's ResNets have such a stride at the head of each stage, and would throw away three quarters of the
 //! previous stage's last tensor.
 
-use crate::graph::{Convolution, Graph, Node, NodeId, Op, Padding};
+use crate::graph::{Convolution, Graph, Node, NodeId, Op};
 
 pub(super) fn run(graph: &mut Graph) {
     // From the end: a stride may move on to the convolution before.
@@ -55,8 +55,7 @@ fn common_stride(graph: &Graph, node: NodeId) -> Option<usize> {
 fn pointwise_stride(reader: &Node, tensor: NodeId) -> Option<usize> {
     match &reader.op {
         Op::Convolution(convolution)
-            if convolution.kernel == [1, 1]
-                && convolution.padding == Padding::default()
+            if convolution.is_pointwise()
                 && convolution.stride[0] == convolution.stride[1]
                 && !reader.inputs[1..].contains(&tensor) =>
         {

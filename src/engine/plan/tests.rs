@@ -44,6 +44,7 @@ fn padding_becomes_the_halo_and_few_channels_stay_narrow() {
             after: [2, 3],
         },
         residual_stride: None,
+        has_gate: false,
         activation: Activation::RELU,
     });
     graph.push(op, &[0], shape(16));

@@ -41,6 +41,9 @@ pub struct Direct {
     /// Residual to add.
     #[serde(deserialize_with = "present")]
     pub residual: Option<Residual>,
+    /// Feature map of one pixel by which the input is multiplied, for windows of one pixel.
+    #[serde(deserialize_with = "present")]
+    pub gate: Option<FeatureMap>,
     /// Activation.
     pub activation: Activation,
 }
@@ -60,6 +63,10 @@ impl Direct {
             residual: convolution.residual_stride.map(|stride| Residual {
                 feature_map: planner.input_map(node, 1),
                 stride,
+            }),
+            gate: convolution.has_gate.then(|| {
+                let last = planner.graph.nodes[node].inputs.len() - 1;
+                planner.input_map(node, last)
             }),
             activation: convolution.activation,
         }
@@ -119,6 +126,17 @@ impl Kind for Direct {
         if let Some(residual) = &self.residual {
             verifier.read_residual("residual", residual, output)?;
         }
+        if let Some(gate) = &self.gate {
+            verifier.read_blocks("gate", gate)?;
+            ensure(gate.blocks == input.blocks, "gate", Fault::Blocks)?;
+            // One pixel without a halo: its channels are contiguous. One factor for each float of a window.
+            let is_pixel = gate.block_stride() == BLOCK && input.lanes == BLOCK;
+            ensure(
+                is_pixel && self.window.kernel == [1, 1],
+                "gate",
+                Fault::Pixels,
+            )?;
+        }
         verifier.write_blocks("output", output)?;
         ensure(
             input.lanes == BLOCK || input.blocks == 1,
@@ -176,6 +194,7 @@ mod tests {
             weights: 0,
             bias: 0,
             residual: None,
+            gate: None,
             activation: Activation::NONE,
         }
     }
@@ -201,7 +220,7 @@ mod tests {
     fn a_step_in_json_may_neither_lack_a_field_nor_have_another() {
         let whole = serde_json::to_value(step(MAP)).unwrap();
         assert!(serde_json::from_value::<Direct>(whole.clone()).is_ok());
-        for field in ["residual", "activation", "weights"] {
+        for field in ["residual", "gate", "activation", "weights"] {
             let mut without = whole.clone();
             without.as_object_mut().unwrap().remove(field);
             let error = serde_json::from_value::<Direct>(without).unwrap_err();

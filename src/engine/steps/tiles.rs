@@ -22,10 +22,9 @@ pub(super) struct TileKernels {
     /// By panels, pixels, form and prefetch.
     table: Vec<MicroKernel>,
     max_pixels: usize,
-    /// Whether there are micro-kernels for straight tiles.
-    has_straight: bool,
-    /// Whether micro-kernels prefetch weights.
-    has_prefetch: bool,
+    max_panels: usize,
+    /// Stride between the inputs of two pixels in floats; 0 if segments do not have 16 floats.
+    stride: usize,
 }
 
 impl TileKernels {
@@ -35,29 +34,38 @@ impl TileKernels {
         reason = "a test finds a micro-kernel for every kind of tile on every instruction set"
     )]
     pub(super) fn new(kernels: &Kernels, stride: usize, segment_len: usize) -> Self {
-        let has_straight = segment_len == 16 && matches!(stride, 16 | 32);
-        let has_prefetch = segment_len == 16;
-        let segment_len = match segment_len {
-            9 | 16 | 21 => segment_len,
-            _ => 0,
+        let kind = |pixels: usize, panels: usize, form: Form, prefetch: usize| {
+            let has_all = panels == kernels.max_panels;
+            let stride = match (form, stride) {
+                _ if segment_len != 16 => 0,
+                (Form::Straight, 16) => 16,
+                (Form::Straight, 32) if has_all => 32,
+                _ => 0,
+            };
+            // More prefetching than there is need for has no effect.
+            let prefetch = match (stride, prefetch) {
+                _ if segment_len != 16 => 0,
+                (16, _) if has_all => prefetch,
+                (0, 4) if has_all => 4,
+                _ => 1,
+            };
+            TileKind {
+                pixels,
+                panels,
+                stride,
+                segment_len: match segment_len {
+                    9 | 16 | 21 => segment_len,
+                    _ => 0,
+                },
+                prefetch,
+            }
         };
         let mut table = Vec::new();
         for panels in 1..=kernels.max_panels {
             for pixels in 1..=kernels.max_pixels {
                 for form in [Form::Straight, Form::Bent] {
                     for prefetch in PREFETCHES {
-                        let kind = TileKind {
-                            pixels,
-                            panels,
-                            stride: if has_straight && form == Form::Straight {
-                                stride
-                            } else {
-                                0
-                            },
-                            segment_len,
-                            prefetch: if has_prefetch { prefetch } else { 0 },
-                        };
-                        let kernel = (kernels.micro_kernel)(&kind);
+                        let kernel = (kernels.micro_kernel)(&kind(pixels, panels, form, prefetch));
                         table.push(kernel.expect("a micro-kernel for every kind of tile"));
                     }
                 }
@@ -66,8 +74,8 @@ impl TileKernels {
         Self {
             table,
             max_pixels: kernels.max_pixels,
-            has_straight,
-            has_prefetch,
+            max_panels: kernels.max_panels,
+            stride: if segment_len == 16 { stride } else { 0 },
         }
     }
 
@@ -89,9 +97,11 @@ impl TileKernels {
         self.table[(size * 2 + form) * PREFETCHES.len() + prefetch]
     }
 
-    /// Whether a tile of this form has constant strides for the micro-kernel.
-    pub(super) fn form(&self, is_straight: bool) -> Form {
-        match is_straight && self.has_straight {
+    /// The form of a tile for its micro-kernel. Straight tiles have one for the stride 1, and for the stride 2 if they
+    /// have all panels.
+    pub(super) fn form(&self, is_straight: bool, panels: usize) -> Form {
+        let has_straight = self.stride == 16 || self.stride == 32 && panels == self.max_panels;
+        match is_straight && has_straight {
             true => Form::Straight,
             false => Form::Bent,
         }
@@ -101,7 +111,7 @@ impl TileKernels {
     /// segment has 16 lines of weights.
     pub(super) fn prefetch(&self, tiles: usize) -> (usize, usize) {
         match tiles {
-            _ if !self.has_prefetch => (0, 0),
+            _ if self.stride == 0 => (0, 0),
             16.. => (16, 1),
             _ => (4, 4),
         }

@@ -13,6 +13,7 @@ use crate::{
     kernels::{
         Kernels,
         convolution::{MAX_PANELS, MAX_PIXELS, Tile},
+        elementwise::ScaleRows,
     },
     plan::tuning,
     program::BLOCK,
@@ -38,6 +39,10 @@ pub(super) struct Prepared {
     max_panels: usize,
     /// See [`Direct::is_flat`].
     is_flat: bool,
+    /// Strides between two pixels of a row, in input, output and residual.
+    strides: [usize; 3],
+    /// Strides between the last pixel of a row and the first of the next.
+    strides_to_row: [usize; 3],
     kernels: TileKernels,
 }
 
@@ -46,6 +51,20 @@ impl Prepared {
         let (segments, segment_len) = step.segments();
         let stride = step.window.stride[1] * step.input.lanes;
         let pixels = step.output.height * step.output.width;
+        let residual = step.residual.as_ref();
+        let strides = [
+            stride,
+            BLOCK,
+            residual.map_or(0, |residual| residual.stride * BLOCK),
+        ];
+        // Strides between two rows.
+        let rows = [
+            step.window.stride[0] * step.input.row_stride(),
+            step.output.row_stride(),
+            residual.map_or(0, |residual| {
+                residual.stride * residual.feature_map.row_stride()
+            }),
+        ];
         Self {
             groups: groups(segments.len(), tuning::SEGMENTS_PER_GROUP),
             segments,
@@ -55,6 +74,11 @@ impl Prepared {
             panels: step.output.blocks.div_ceil(kernels.max_panels),
             max_panels: kernels.max_panels,
             is_flat: step.is_flat(),
+            strides,
+            strides_to_row: std::array::from_fn(|map| {
+                let back = (step.output.width - 1) * strides[map];
+                rows[map].wrapping_sub(back)
+            }),
             kernels: TileKernels::new(kernels, stride, segment_len),
             step: step.clone(),
         }
@@ -85,7 +109,16 @@ impl Work for Prepared {
         chunks * splits
     }
 
-    unsafe fn run(&self, context: &Context, _phase: usize, item: usize, _workspace: *mut f32) {
+    /// Room for the weights of a group and a tile's panels, multiplied by the gate.
+    fn workspace_len(&self) -> usize {
+        let longest = self.groups.iter().map(Range::len).fold(0, usize::max);
+        match self.step.gate {
+            Some(_) => longest * self.segment_len * BLOCK * self.max_panels,
+            None => 0,
+        }
+    }
+
+    unsafe fn run(&self, context: &Context, _phase: usize, item: usize, workspace: *mut f32) {
         let output = &self.step.output;
         let [chunks, splits] = self.chunks_and_splits(context.threads());
         let tiles = share(self.tiles.count, chunks, item / splits);
@@ -108,7 +141,17 @@ impl Work for Prepared {
                 let mut first = blocks.start;
                 while first < blocks.end {
                     let next = first + self.max_panels;
-                    self.panel(context, group, first, blocks.clone(), tiles.clone());
+                    let mut tile = self.tile(context, group, first);
+                    if self.step.gate.is_some() {
+                        self.gate(
+                            context,
+                            group,
+                            next.min(blocks.end) - first,
+                            workspace,
+                            &mut tile,
+                        );
+                    }
+                    self.panel(context, tile, group, first, blocks.clone(), tiles.clone());
                     // The outputs of the panel are still in the cache.
                     if group + 1 == self.groups.len() {
                         for block in first..next.min(blocks.end) {
@@ -123,7 +166,8 @@ impl Work for Prepared {
 }
 
 impl Prepared {
-    /// Adds up one group of segments in all tiles of the chunk, for the panels from `first` on.
+    /// Adds up one group of segments in all tiles of the chunk, for the panels from `first` on. `tile` has the arguments
+    /// that all of them share.
     ///
     /// # Safety
     ///
@@ -131,6 +175,7 @@ impl Prepared {
     unsafe fn panel(
         &self,
         context: &Context,
+        mut tile: Tile,
         group: usize,
         first: usize,
         blocks: Range<usize>,
@@ -139,8 +184,6 @@ impl Prepared {
         let Self { step, kernels, .. } = self;
         let panels = self.max_panels.min(blocks.end - first);
         let segments = &self.groups[group];
-        // SAFETY: the caller ensures that the step was verified.
-        let mut tile = unsafe { self.tile(context, group, first) };
         let (mut prefetching, lines) = kernels.prefetch(tiles.len());
         let next = self.next_panel(context, group, first, &blocks);
         let mut number = tiles.start;
@@ -148,7 +191,7 @@ impl Prepared {
         while number < tiles.end {
             let pixels = self.tiles.pixels(number);
             let left = step.output.width - x;
-            let form = kernels.form(self.is_flat || pixels <= left);
+            let form = kernels.form(self.is_flat || pixels <= left, panels);
             let mut repeat = self.tiles.same(number, tiles.end);
             match form {
                 Form::Bent => repeat = 1,
@@ -188,26 +231,39 @@ impl Prepared {
         context: &Context,
         first: usize,
         form: Form,
-        [mut y, mut x]: [usize; 2],
+        [y, x]: [usize; 2],
         pixels: usize,
         tile: &mut Tile,
     ) {
         let step = &self.step;
+        let residual = step.residual.as_ref().map_or(0, |residual| {
+            let [y, x] = [y, x].map(|at| at * residual.stride);
+            residual.feature_map.offset_of(first, y, x)
+        });
+        let mut at = [
+            step.input_offset([y, x]),
+            step.output.offset_of(first, y, x),
+            residual,
+        ];
+        let mut column = x;
         let addressed = if form == Form::Straight { 1 } else { pixels };
         for pixel in 0..addressed {
             // SAFETY: the caller ensures that these addresses are in the arena.
             unsafe {
-                tile.input[pixel] = context.at(step.input_offset([y, x]));
-                tile.output[pixel] = context.at(step.output.offset_of(first, y, x));
-                if let Some(residual) = &step.residual {
-                    let [y, x] = [y, x].map(|at| at * residual.stride);
-                    tile.residual[pixel] = context.at(residual.feature_map.offset_of(first, y, x));
+                tile.input[pixel] = context.at(at[0]);
+                tile.output[pixel] = context.at(at[1]);
+                if step.residual.is_some() {
+                    tile.residual[pixel] = context.at(at[2]);
                 }
             }
-            x += 1;
-            if x == step.output.width {
-                [y, x] = [y + 1, 0];
-            }
+            column += 1;
+            let strides = if column == step.output.width {
+                column = 0;
+                &self.strides_to_row
+            } else {
+                &self.strides
+            };
+            at = std::array::from_fn(|map| at[map].wrapping_add(strides[map]));
         }
     }
 
@@ -252,6 +308,40 @@ impl Prepared {
                 output_panel_stride: step.output.block_stride(),
                 low,
                 high,
+            }
+        }
+    }
+
+    /// Multiplies the weights of a tile's panels by the gate, and lets the tile use the products.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified, and the workspace has room.
+    unsafe fn gate(
+        &self,
+        context: &Context,
+        group: usize,
+        panels: usize,
+        workspace: *mut f32,
+        tile: &mut Tile,
+    ) {
+        let Some(gate) = &self.step.gate else {
+            return;
+        };
+        let segments = &self.groups[group];
+        let rows = segments.len() * self.segment_len;
+        for (panel, weights) in tile.weights.iter_mut().enumerate().take(panels) {
+            // SAFETY: Verified: the gate has a factor for each float of a window, contiguous in the arena. The caller
+            // ensures that the workspace has room. Instructions: the CPU has them.
+            unsafe {
+                let output = workspace.add(panel * rows * BLOCK);
+                (context.kernels().scale)(&ScaleRows {
+                    factors: context.at(gate.offset + segments.start * self.segment_len),
+                    input: *weights,
+                    output,
+                    rows,
+                });
+                *weights = output;
             }
         }
     }

@@ -118,6 +118,7 @@ impl Builder {
                 after: padding,
             },
             residual_stride: None,
+            has_gate: false,
             activation: Activation::NONE,
         });
         let shape = Shape {

@@ -163,6 +163,7 @@ fn pool(pool: &Pool, shape: Shape, input: &Reference) -> Reference {
 /// The tensor that a convolution produces.
 fn convolution(of: &Convolution, shape: Shape, tensors: &[&Reference]) -> Reference {
     let input = tensors[0];
+    let gate = of.has_gate.then(|| tensors[tensors.len() - 1]);
     let inputs = if of.is_depthwise {
         1
     } else {
@@ -177,7 +178,8 @@ fn convolution(of: &Convolution, shape: Shape, tensors: &[&Reference]) -> Refere
                     let row = (y * of.stride[0] + ky) as isize - of.padding.before[0] as isize;
                     let column = (x * of.stride[1] + kx) as isize - of.padding.before[1] as isize;
                     let channel = if of.is_depthwise { c } else { i };
-                    sum += f64::from(of.weights[at]) * input.at(channel, row, column);
+                    let factor = gate.map_or(1.0, |gate| gate.at(i, 0, 0));
+                    sum += f64::from(of.weights[at]) * factor * input.at(channel, row, column);
                 }
             }
         }

@@ -73,6 +73,7 @@ pub(super) fn program() -> Program {
                 feature_map: map(0),
                 stride: 1,
             }),
+            gate: None,
             activation: RELU,
         }),
         Step::Winograd(Winograd {
