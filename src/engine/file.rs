@@ -34,7 +34,7 @@ const _: () = assert!(
 
 const MAGIC: &[u8; 8] = b"MOTHNET\n";
 /// Version of the format. It changes with the meaning of a step and with the order of packed weights.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Length of everything before the description, in bytes.
 const HEADER_LEN: usize = 24;
 
@@ -337,6 +337,6 @@ mod tests {
             .collect();
         let description = serde_json::to_vec(&program).unwrap();
         let hashes = [&bytes, &description].map(|bytes| crc32fast::hash(bytes));
-        assert_eq!((VERSION, hashes), (4, [2_034_810_917, 3_073_924_623]));
+        assert_eq!((VERSION, hashes), (5, [2_034_810_917, 3_073_924_623]));
     }
 }

@@ -8,16 +8,21 @@ use crate::{
 
 /// Gives each feature map that is no part of another the lowest offset that is free as long as it is live, and returns
 /// the arena's length in floats. A feature map is live from the first node that writes it, or a part of it, to the last
-/// that reads one of them.
-pub(super) fn assign_offsets(graph: &Graph, wholes: &Wholes, maps: &mut [FeatureMap]) -> usize {
-    let last_readers = last_readers(graph, &wholes.root);
+/// that reads one of them. That of an expansion with a depthwise convolution has no place: it is never whole.
+pub(super) fn assign_offsets(
+    graph: &Graph,
+    wholes: &Wholes,
+    depthwise_of: &[Option<NodeId>],
+    maps: &mut [FeatureMap],
+) -> usize {
+    let last_readers = last_readers(graph, &wholes.root, depthwise_of);
     let mut has_place = vec![false; maps.len()];
     let mut live: Vec<NodeId> = Vec::new();
     let mut arena_len = 0;
     for node in 0..maps.len() {
         let root = wholes.root[node];
         live.retain(|&other| last_readers[other] >= node);
-        if has_place[root] {
+        if has_place[root] || depthwise_of[node].is_some() {
             continue;
         }
         has_place[root] = true;
@@ -39,14 +44,15 @@ pub(super) fn assign_offsets(graph: &Graph, wholes: &Wholes, maps: &mut [Feature
 }
 
 /// The last node that reads each feature map or a part of it, by its root. An output is read after all nodes, and a
-/// tensor that nothing reads is live during the node that produces it.
-fn last_readers(graph: &Graph, root: &[NodeId]) -> Vec<usize> {
+/// tensor that nothing reads is live during the node that produces it. An expansion is computed, and reads, during its
+/// depthwise convolution.
+fn last_readers(graph: &Graph, root: &[NodeId], depthwise_of: &[Option<NodeId>]) -> Vec<usize> {
     let nodes = graph.nodes.len();
     let mut last_readers: Vec<usize> = (0..nodes).collect();
     for (reader, node) in graph.nodes.iter().enumerate() {
         for &input in &node.inputs {
             let of = &mut last_readers[root[input]];
-            *of = (*of).max(reader);
+            *of = (*of).max(depthwise_of[reader].unwrap_or(reader));
         }
     }
     for (output, _) in &graph.outputs {

@@ -7,13 +7,16 @@ use crate::{
 };
 
 /// The feature map of each node, and the length of the arena in floats.
-pub(super) fn feature_maps(graph: &Graph) -> (Vec<FeatureMap>, usize) {
+pub(super) fn feature_maps(
+    graph: &Graph,
+    depthwise_of: &[Option<NodeId>],
+) -> (Vec<FeatureMap>, usize) {
     let mut maps: Vec<FeatureMap> = (0..graph.nodes.len())
         .map(|node| without_halo(graph, node))
         .collect();
     let wholes = Wholes::of(graph);
     assign_halos(graph, &wholes, &mut maps);
-    let arena_len = arena::assign_offsets(graph, &wholes, &mut maps);
+    let arena_len = arena::assign_offsets(graph, &wholes, depthwise_of, &mut maps);
     // A part is a view of its whole. A whole comes after its parts and may be a part itself: from the end on, each
     // whole has its place before its parts.
     for node in (0..graph.nodes.len()).rev() {

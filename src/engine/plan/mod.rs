@@ -2,6 +2,7 @@
 //! weights are packed.
 
 mod arena;
+mod expansions;
 mod layout;
 pub(crate) mod tuning;
 
@@ -30,6 +31,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) graph: &'a Graph,
     /// By node.
     feature_maps: Vec<FeatureMap>,
+    /// By node, see [`Planner::depthwise_of`].
+    depthwise_of: Vec<Option<NodeId>>,
     /// Length of the arena in floats.
     arena_len: usize,
     weights: Vec<f32>,
@@ -37,10 +40,12 @@ pub(crate) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(graph: &'a Graph) -> Self {
-        let (feature_maps, arena_len) = layout::feature_maps(graph);
+        let depthwise_of = expansions::depthwise_of(graph);
+        let (feature_maps, arena_len) = layout::feature_maps(graph, &depthwise_of);
         Self {
             graph,
             feature_maps,
+            depthwise_of,
             arena_len,
             weights: Vec::new(),
         }
@@ -84,6 +89,11 @@ impl<'a> Planner<'a> {
     /// The feature map that a node reads as its input number `slot`.
     pub(crate) fn input_map(&self, node: NodeId, slot: usize) -> FeatureMap {
         self.feature_maps[self.graph.nodes[node].inputs[slot]]
+    }
+
+    /// For an expansion that is computed together with the depthwise convolution that reads it: that node.
+    pub(crate) fn depthwise_of(&self, node: NodeId) -> Option<NodeId> {
+        self.depthwise_of[node]
     }
 
     /// The windows of a convolution over its input.

@@ -57,11 +57,16 @@ impl Context<'_> {
         self.outputs[index]
     }
 
-    /// An address in the arena.
+    /// The offset of a workspace, as [`Self::at`] takes it.
+    pub(crate) fn offset(&self, workspace: *const f32) -> usize {
+        (workspace.addr() - self.arena.addr()) / size_of::<f32>()
+    }
+
+    /// An address in the arena, or in the workspaces, which follow it.
     ///
     /// # Safety
     ///
-    /// `offset` is at most the length of the arena.
+    /// `offset` is at most the length of both.
     pub(crate) unsafe fn at(&self, offset: usize) -> *mut f32 {
         // SAFETY: the caller ensures that the offset is inside.
         unsafe { self.arena.add(offset) }

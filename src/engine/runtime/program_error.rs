@@ -85,6 +85,9 @@ pub enum Fault {
     /// A window that reaches beyond its feature map.
     #[error("a window reaches beyond its feature map")]
     WindowOutside,
+    /// An expansion with other inputs than one, or whose output the depthwise convolution does not read.
+    #[error("the expansion does not fit its depthwise convolution")]
+    Expansion,
     /// A residual that is too small for its stride.
     #[error("the residual is too small")]
     SmallResidual,

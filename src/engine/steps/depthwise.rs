@@ -1,5 +1,7 @@
 //! Depthwise convolutions.
 
+use std::ops::Range;
+
 use super::{
     Kind, Work,
     tiles::share,
@@ -61,13 +63,7 @@ impl Kind for Depthwise {
     fn verify(&self, verifier: &mut Verifier) -> Checked {
         verifier.read_blocks("input", &self.input)?;
         verifier.write_blocks("output", &self.output)?;
-        same_blocks(&self.input, &self.output)?;
-        window_fits(&self.input, &self.output, &self.window)?;
-        let [rows, columns] = self.window.kernel;
-        let channels = self.output.blocks * BLOCK;
-        verifier.weights("weights", self.weights, rows * columns * channels)?;
-        verifier.weights("bias", self.bias, channels)?;
-        activation_is_valid(self.activation)
+        self.verify_windows(verifier)
     }
 
     fn operations(&self) -> usize {
@@ -82,6 +78,17 @@ impl Kind for Depthwise {
 }
 
 impl Depthwise {
+    /// Checks all but the memory of the feature maps.
+    pub(super) fn verify_windows(&self, verifier: &Verifier) -> Checked {
+        same_blocks(&self.input, &self.output)?;
+        window_fits(&self.input, &self.output, &self.window)?;
+        let [rows, columns] = self.window.kernel;
+        let channels = self.output.blocks * BLOCK;
+        verifier.weights("weights", self.weights, rows * columns * channels)?;
+        verifier.weights("bias", self.bias, channels)?;
+        activation_is_valid(self.activation)
+    }
+
     /// Parts into which the rows of a block are cut, so that there are some work items for each thread.
     fn parts(&self, threads: usize) -> usize {
         /// Work items for each thread, at least.
@@ -91,6 +98,44 @@ impl Depthwise {
             _ => (ITEMS * threads).div_ceil(self.output.blocks),
         };
         parts.min(self.output.height)
+    }
+
+    /// Computes some rows of a block, the halo and the activation included. `input` is the offset of the first window.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified. All windows of these rows are in the arena or in this thread's workspace, with the columns
+    /// of the step's input, and no other thread accesses these rows of the output.
+    pub(super) unsafe fn rows(
+        &self,
+        context: &Context,
+        block: usize,
+        rows: Range<usize>,
+        input: usize,
+    ) {
+        let Self { output, window, .. } = self;
+        let [low, high] = self.activation.bounds();
+        let taps = window.kernel[0] * window.kernel[1];
+        // SAFETY: Verified: weights and biases of all blocks are in the weights. The caller ensures the rest.
+        // Instructions: the CPU has them.
+        unsafe {
+            context.clear_halo(output, block, rows.clone());
+            (context.kernels().depthwise)(&DepthwiseRows {
+                input: context.at(input),
+                kernel: window.kernel,
+                row_stride: self.input.row_stride(),
+                stride: window.stride,
+                weights: context.weights_at(self.weights + block * taps * BLOCK),
+                bias: context.weights_at(self.bias + block * BLOCK),
+                output: context.at(output.offset_of(block, rows.start, 0)),
+                output_row_stride: output.row_stride(),
+                rows: rows.len(),
+                pixels: output.width,
+                low,
+                high,
+            });
+            context.curve(self.activation, output, block, rows);
+        }
     }
 }
 
@@ -104,31 +149,12 @@ impl Work for Depthwise {
         let parts = self.parts(context.threads());
         let block = item / parts;
         let rows = share(output.height, parts, item % parts);
-        let [low, high] = self.activation.bounds();
         let from = input.offset
             + block * input.block_stride()
             + (rows.start * window.stride[0] + window.origin[0]) * input.row_stride()
             + window.origin[1] * BLOCK;
-        let taps = window.kernel[0] * window.kernel[1];
-        // SAFETY: Verified: all windows are inside the input, and weights and biases of all blocks inside the weights.
-        // Disjoint: these rows of the block and their halo belong to this work item. Instructions: the CPU has them.
-        unsafe {
-            context.clear_halo(output, block, rows.clone());
-            (context.kernels().depthwise)(&DepthwiseRows {
-                input: context.at(from),
-                kernel: window.kernel,
-                row_stride: input.row_stride(),
-                stride: window.stride,
-                weights: context.weights_at(self.weights + block * taps * BLOCK),
-                bias: context.weights_at(self.bias + block * BLOCK),
-                output: context.at(output.offset_of(block, rows.start, 0)),
-                output_row_stride: output.row_stride(),
-                rows: rows.len(),
-                pixels: output.width,
-                low,
-                high,
-            });
-            context.curve(self.activation, output, block, rows);
-        }
+        // SAFETY: Verified: all windows are inside the input. Disjoint: these rows of the block and their halo belong to
+        // this work item.
+        unsafe { self.rows(context, block, rows, from) };
     }
 }

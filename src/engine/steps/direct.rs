@@ -7,7 +7,7 @@
 
 mod prepared;
 
-use self::prepared::Prepared;
+pub(super) use self::prepared::Prepared;
 use super::{
     Kind, Work,
     verify::{Checked, Verifier, activation_is_valid, ensure, window_fits},
@@ -102,6 +102,40 @@ impl Direct {
             + (x * stride[1] + origin[1]) * self.input.lanes
     }
 
+    /// Checks all but the memory of the output.
+    pub(super) fn verify_sums(&self, verifier: &mut Verifier) -> Checked {
+        let (input, output) = (&self.input, &self.output);
+        verifier.size("output", output)?;
+        ensure(output.lanes == BLOCK, "output", Fault::Lanes)?;
+        verifier.read("input", input)?;
+        if let Some(residual) = &self.residual {
+            verifier.read_residual("residual", residual, output)?;
+        }
+        if let Some(gate) = &self.gate {
+            verifier.read_blocks("gate", gate)?;
+            ensure(gate.blocks == input.blocks, "gate", Fault::Blocks)?;
+            // One pixel without a halo: its channels are contiguous. One factor for each float of a window.
+            let is_pixel = gate.block_stride() == BLOCK && input.lanes == BLOCK;
+            ensure(
+                is_pixel && self.window.kernel == [1, 1],
+                "gate",
+                Fault::Pixels,
+            )?;
+        }
+        ensure(
+            input.lanes == BLOCK || input.blocks == 1,
+            "input",
+            Fault::Lanes,
+        )?;
+        window_fits(input, output, &self.window)?;
+        let channels = output.blocks * BLOCK;
+        let [rows, columns] = self.window.kernel;
+        let weights = input.blocks * input.lanes * rows * columns * channels;
+        verifier.weights("weights", self.weights, weights)?;
+        verifier.weights("bias", self.bias, channels)?;
+        activation_is_valid(self.activation)
+    }
+
     /// Whether the pixels of the whole feature maps have constant strides, from row to row too.
     fn is_flat(&self) -> bool {
         let rows = self.window.stride[0] * self.input.row_stride();
@@ -121,35 +155,8 @@ impl Direct {
 
 impl Kind for Direct {
     fn verify(&self, verifier: &mut Verifier) -> Checked {
-        let (input, output) = (&self.input, &self.output);
-        verifier.read("input", input)?;
-        if let Some(residual) = &self.residual {
-            verifier.read_residual("residual", residual, output)?;
-        }
-        if let Some(gate) = &self.gate {
-            verifier.read_blocks("gate", gate)?;
-            ensure(gate.blocks == input.blocks, "gate", Fault::Blocks)?;
-            // One pixel without a halo: its channels are contiguous. One factor for each float of a window.
-            let is_pixel = gate.block_stride() == BLOCK && input.lanes == BLOCK;
-            ensure(
-                is_pixel && self.window.kernel == [1, 1],
-                "gate",
-                Fault::Pixels,
-            )?;
-        }
-        verifier.write_blocks("output", output)?;
-        ensure(
-            input.lanes == BLOCK || input.blocks == 1,
-            "input",
-            Fault::Lanes,
-        )?;
-        window_fits(input, output, &self.window)?;
-        let channels = output.blocks * BLOCK;
-        let [rows, columns] = self.window.kernel;
-        let weights = input.blocks * input.lanes * rows * columns * channels;
-        verifier.weights("weights", self.weights, weights)?;
-        verifier.weights("bias", self.bias, channels)?;
-        activation_is_valid(self.activation)
+        self.verify_sums(verifier)?;
+        verifier.write_blocks("output", &self.output)
     }
 
     fn operations(&self) -> usize {

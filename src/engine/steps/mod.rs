@@ -7,6 +7,7 @@ mod add;
 mod affine;
 mod depthwise;
 mod direct;
+mod expanded_depthwise;
 mod global_pool;
 mod load;
 mod multiply;
@@ -22,8 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use self::verify::{Checked, Verifier};
 pub use self::{
-    add::Add, affine::Affine, depthwise::Depthwise, direct::Direct, global_pool::GlobalPool,
-    load::Load, multiply::Multiply, pool::Pool, softmax::Softmax, store::Store, winograd::Winograd,
+    add::Add, affine::Affine, depthwise::Depthwise, direct::Direct,
+    expanded_depthwise::ExpandedDepthwise, global_pool::GlobalPool, load::Load, multiply::Multiply,
+    pool::Pool, softmax::Softmax, store::Store, winograd::Winograd,
 };
 use crate::{
     graph::{Graph, Node, NodeId, Op},
@@ -43,6 +45,8 @@ pub enum Step {
     Winograd(Winograd),
     /// A depthwise convolution.
     Depthwise(Depthwise),
+    /// A depthwise convolution of a feature map that a 1×1 convolution expands.
+    ExpandedDepthwise(ExpandedDepthwise),
     /// A pooling over windows.
     Pool(Pool),
     /// A pooling over all pixels.
@@ -67,6 +71,7 @@ impl Step {
             Self::Direct(_) => "direct convolution",
             Self::Winograd(_) => "Winograd convolution",
             Self::Depthwise(_) => "depthwise convolution",
+            Self::ExpandedDepthwise(_) => "expanded depthwise convolution",
             Self::Pool(_) => "pool",
             Self::GlobalPool(_) => "global pool",
             Self::Affine(_) => "affine",
@@ -89,6 +94,10 @@ impl Step {
             Self::Direct(step) => (step.input, step.output, Some(step.window)),
             Self::Winograd(step) => (step.input, step.output, None),
             Self::Depthwise(step) => (step.input, step.output, Some(step.window)),
+            Self::ExpandedDepthwise(ExpandedDepthwise {
+                expansion,
+                depthwise,
+            }) => (expansion.input, depthwise.output, Some(depthwise.window)),
             _ => return String::new(),
         };
         let kernel = window.map_or([3, 3], |window| window.kernel);
@@ -111,6 +120,7 @@ impl Step {
             Self::Direct(step) => step,
             Self::Winograd(step) => step,
             Self::Depthwise(step) => step,
+            Self::ExpandedDepthwise(step) => step,
             Self::Pool(step) => step,
             Self::GlobalPool(step) => step,
             Self::Affine(step) => step,
@@ -121,14 +131,20 @@ impl Step {
         }
     }
 
-    /// Plans the step of a graph node. `None` for a concatenation: its parts are written to their place in the whole.
+    /// Plans the step of a graph node. `None` for a concatenation, whose parts are written to their place in the whole,
+    /// and for an expansion, which is a part of the depthwise convolution's step.
     pub(crate) fn plan(planner: &mut Planner, node: NodeId) -> Option<Self> {
         let graph: &Graph = planner.graph;
         let Node { op, .. } = &graph.nodes[node];
         Some(match op {
             Op::Input { .. } => Self::Load(Load::plan(planner, node)),
+            Op::Convolution(_) if planner.depthwise_of(node).is_some() => return None,
             Op::Convolution(convolution) if convolution.is_depthwise => {
-                Self::Depthwise(Depthwise::plan(planner, node, convolution))
+                let depthwise = Depthwise::plan(planner, node, convolution);
+                match ExpandedDepthwise::plan(planner, node, &depthwise) {
+                    Some(step) => Self::ExpandedDepthwise(step),
+                    None => Self::Depthwise(depthwise),
+                }
             }
             Op::Convolution(convolution) => match planner.winograd_tile(node) {
                 Some(tile) => Self::Winograd(Winograd::plan(planner, node, convolution, tile)),

@@ -97,6 +97,11 @@ impl TileKernels {
         self.table[(size * 2 + form) * PREFETCHES.len() + prefetch]
     }
 
+    /// Most pixels of a tile.
+    pub(super) fn max_pixels(&self) -> usize {
+        self.max_pixels
+    }
+
     /// The form of a tile for its micro-kernel. Straight tiles have one for the stride 1, and for the stride 2 if they
     /// have all panels.
     pub(super) fn form(&self, is_straight: bool, panels: usize) -> Form {

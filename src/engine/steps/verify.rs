@@ -197,8 +197,8 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Checks the size and the place of a feature map.
-    fn map(&self, field: &'static str, map: &FeatureMap) -> Checked {
+    /// Checks the size of a feature map.
+    pub(crate) fn size(&self, field: &'static str, map: &FeatureMap) -> Checked {
         let FeatureMap { halo, .. } = map;
         let sizes = [map.blocks, map.lanes, map.height, map.width];
         let halos = [halo.top, halo.left, halo.bottom, halo.right];
@@ -208,7 +208,12 @@ impl Verifier<'_> {
             field,
             Fault::LargeMap,
         )?;
-        ensure(sizes.iter().all(|&size| size > 0), field, Fault::EmptyMap)?;
+        ensure(sizes.iter().all(|&size| size > 0), field, Fault::EmptyMap)
+    }
+
+    /// Checks the size and the place of a feature map.
+    fn map(&self, field: &'static str, map: &FeatureMap) -> Checked {
+        self.size(field, map)?;
         // Three such sizes fit in 64 bits, the sum with any offset may not.
         let end = map.offset as u128 + map.len() as u128;
         ensure(

@@ -16,12 +16,12 @@ use crate::{
         elementwise::ScaleRows,
     },
     plan::tuning,
-    program::BLOCK,
+    program::{BLOCK, FeatureMap},
     runtime::Context,
 };
 
 /// A direct convolution that is prepared to run.
-pub(super) struct Prepared {
+pub(in crate::steps) struct Prepared {
     step: Direct,
     /// Offset of each segment from the first float of a window.
     segments: Vec<usize>,
@@ -47,7 +47,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(step: &Direct, kernels: &Kernels) -> Self {
+    pub(in crate::steps) fn new(step: &Direct, kernels: &Kernels) -> Self {
         let (segments, segment_len) = step.segments();
         let stride = step.window.stride[1] * step.input.lanes;
         let pixels = step.output.height * step.output.width;
@@ -126,6 +126,11 @@ impl Work for Prepared {
         let blocks =
             panels.start * self.max_panels..(panels.end * self.max_panels).min(output.blocks);
         let pixels = [tiles.start, tiles.end].map(|tile| self.tiles.start(tile));
+        let area = Area {
+            top: 0,
+            tiles: self.tiles,
+            range: tiles,
+        };
         // The halo of a row belongs to the work item with the row's first pixel.
         let rows = pixels.map(|pixel| pixel.div_ceil(output.width));
         // SAFETY: Verified: all windows, residuals and outputs are inside their feature maps, these in the arena, and
@@ -141,6 +146,7 @@ impl Work for Prepared {
                 let mut first = blocks.start;
                 while first < blocks.end {
                     let next = first + self.max_panels;
+                    let panel = output.view(first, self.max_panels);
                     let mut tile = self.tile(context, group, first);
                     if self.step.gate.is_some() {
                         self.gate(
@@ -151,7 +157,7 @@ impl Work for Prepared {
                             &mut tile,
                         );
                     }
-                    self.panel(context, tile, group, first, blocks.clone(), tiles.clone());
+                    self.panel(context, tile, group, first..blocks.end, &area, &panel);
                     // The outputs of the panel are still in the cache.
                     if group + 1 == self.groups.len() {
                         for block in first..next.min(blocks.end) {
@@ -165,9 +171,59 @@ impl Work for Prepared {
     }
 }
 
+/// Output pixels of a work item.
+struct Area {
+    /// Output row with the first pixel of the first tile.
+    top: usize,
+    tiles: Tiles,
+    /// Those of the tiles that the work item computes.
+    range: Range<usize>,
+}
+
 impl Prepared {
-    /// Adds up one group of segments in all tiles of the chunk, for the panels from `first` on. `tile` has the arguments
-    /// that all of them share.
+    /// Blocks of a tile.
+    pub(in crate::steps) fn max_panels(&self) -> usize {
+        self.max_panels
+    }
+
+    /// Computes some rows of the first of `blocks`, as many as a tile has, and writes them to the rows of `output`.
+    /// `blocks` ends with the last block that this thread will compute.
+    ///
+    /// # Safety
+    ///
+    /// The step was verified and has no gate. `output` has this step's lanes, columns and halo beside them, and as many
+    /// blocks as a tile; it is in the arena or in this thread's workspace, and no other thread accesses it.
+    pub(in crate::steps) unsafe fn rows(
+        &self,
+        context: &Context,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        output: &FeatureMap,
+    ) {
+        if rows.is_empty() {
+            return;
+        }
+        let tiles = Tiles::new(rows.len() * output.width, self.kernels.max_pixels());
+        let area = Area {
+            top: rows.start,
+            tiles,
+            range: 0..tiles.count,
+        };
+        for group in 0..self.groups.len() {
+            // SAFETY: the caller ensures what both functions require.
+            unsafe {
+                let tile = self.tile(context, group, blocks.start);
+                self.panel(context, tile, group, blocks.clone(), &area, output);
+            }
+        }
+        for block in 0..self.max_panels.min(blocks.len()) {
+            // SAFETY: the caller ensures that the feature map belongs to this thread.
+            unsafe { context.curve(self.step.activation, output, block, 0..rows.len()) };
+        }
+    }
+
+    /// Adds up one group of segments in all tiles of an area, for the first of `blocks`, and writes to `output`, which
+    /// begins with the first block. `tile` has the arguments that all tiles share.
     ///
     /// # Safety
     ///
@@ -177,22 +233,25 @@ impl Prepared {
         context: &Context,
         mut tile: Tile,
         group: usize,
-        first: usize,
         blocks: Range<usize>,
-        tiles: Range<usize>,
+        area: &Area,
+        output: &FeatureMap,
     ) {
         let Self { step, kernels, .. } = self;
-        let panels = self.max_panels.min(blocks.end - first);
+        let Area { tiles, range, .. } = area;
+        let first = blocks.start;
+        let panels = self.max_panels.min(blocks.len());
+        tile.output_panel_stride = output.block_stride();
         let segments = &self.groups[group];
-        let (mut prefetching, lines) = kernels.prefetch(tiles.len());
+        let (mut prefetching, lines) = kernels.prefetch(range.len());
         let next = self.next_panel(context, group, first, &blocks);
-        let mut number = tiles.start;
-        let [mut y, mut x] = self.position(self.tiles.start(number));
-        while number < tiles.end {
-            let pixels = self.tiles.pixels(number);
+        let mut number = range.start;
+        let [mut y, mut x] = self.position(tiles.start(number));
+        while number < range.end {
+            let pixels = tiles.pixels(number);
             let left = step.output.width - x;
             let form = kernels.form(self.is_flat || pixels <= left, panels);
-            let mut repeat = self.tiles.same(number, tiles.end);
+            let mut repeat = tiles.same(number, range.end);
             match form {
                 Form::Bent => repeat = 1,
                 Form::Straight if !self.is_flat => repeat = repeat.min(left / pixels),
@@ -202,13 +261,17 @@ impl Prepared {
                 repeat = repeat.min(prefetching);
             }
             // SAFETY: Verified: the windows, the residuals and the outputs of the pixels are in the arena.
-            unsafe { self.address(context, first, form, [y, x], pixels, &mut tile) };
+            unsafe {
+                let [inputs, residuals] = self.reads(first, [area.top + y, x]);
+                let at = [inputs, output.offset_of(0, y, x), residuals];
+                self.address(context, form, x, pixels, at, &mut tile);
+            }
             tile.repeat = repeat;
             let lines = if prefetching > 0 { lines } else { 0 };
             prefetching -= repeat.min(prefetching);
             for (panel, address) in tile.prefetch.iter_mut().enumerate().take(panels) {
                 let panel = next.wrapping_add(panel * self.panel_len());
-                let done = (number - tiles.start) * lines * segments.len() * BLOCK;
+                let done = (number - range.start) * lines * segments.len() * BLOCK;
                 *address = panel.wrapping_add(done);
             }
             // SAFETY: Verified: the segments of the windows are in the arena. The caller ensures the rest.
@@ -221,34 +284,35 @@ impl Prepared {
         }
     }
 
-    /// Sets the addresses of a tile of `pixels` pixels from row `y` and column `x` on.
-    ///
-    /// # Safety
-    ///
-    /// The windows and residuals of these pixels, and the pixels themselves, are in the arena.
-    unsafe fn address(
-        &self,
-        context: &Context,
-        first: usize,
-        form: Form,
-        [y, x]: [usize; 2],
-        pixels: usize,
-        tile: &mut Tile,
-    ) {
-        let step = &self.step;
-        let residual = step.residual.as_ref().map_or(0, |residual| {
+    /// Offsets of the window and of the residual of an output pixel, for the panels from `first` on.
+    fn reads(&self, first: usize, [y, x]: [usize; 2]) -> [usize; 2] {
+        let residual = self.step.residual.as_ref().map_or(0, |residual| {
             let [y, x] = [y, x].map(|at| at * residual.stride);
             residual.feature_map.offset_of(first, y, x)
         });
-        let mut at = [
-            step.input_offset([y, x]),
-            step.output.offset_of(first, y, x),
-            residual,
-        ];
+        [self.step.input_offset([y, x]), residual]
+    }
+
+    /// Sets the addresses of a tile of `pixels` pixels from column `x` on. `at` has the offsets of the first pixel's
+    /// input, output and residual.
+    ///
+    /// # Safety
+    ///
+    /// The windows and residuals of these pixels, and the pixels themselves, are in the arena or the workspace.
+    unsafe fn address(
+        &self,
+        context: &Context,
+        form: Form,
+        x: usize,
+        pixels: usize,
+        mut at: [usize; 3],
+        tile: &mut Tile,
+    ) {
+        let step = &self.step;
         let mut column = x;
         let addressed = if form == Form::Straight { 1 } else { pixels };
         for pixel in 0..addressed {
-            // SAFETY: the caller ensures that these addresses are in the arena.
+            // SAFETY: the caller ensures that these addresses are valid.
             unsafe {
                 tile.input[pixel] = context.at(at[0]);
                 tile.output[pixel] = context.at(at[1]);
@@ -305,7 +369,7 @@ impl Prepared {
                 residual_stride: residual.map_or(0, |residual| residual.stride * BLOCK),
                 residual_panel_stride: residual.map_or(0, |of| of.feature_map.block_stride()),
                 output: [ptr::null_mut(); MAX_PIXELS],
-                output_panel_stride: step.output.block_stride(),
+                output_panel_stride: 0,
                 low,
                 high,
             }

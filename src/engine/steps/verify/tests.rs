@@ -290,6 +290,48 @@ fn sizes_match() {
 }
 
 #[test]
+fn an_expansion_is_what_its_depthwise_convolution_reads() {
+    let residual = Residual {
+        feature_map: map(2),
+        stride: 1,
+    };
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| step.expansion.residual =
+            Some(residual)),
+        ("expansion", Fault::Expansion)
+    );
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| step.depthwise.input.halo.top = 2),
+        ("expansion", Fault::Expansion)
+    );
+    // Both have one address, but that of a place in the arena.
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| {
+            step.expansion.output = map(1);
+            step.depthwise.input = map(1);
+        }),
+        ("expansion", Fault::Expansion)
+    );
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| {
+            step.expansion.output.halo.right = MAX_SIZE - 1;
+            step.expansion.output.halo.bottom = MAX_SIZE - 1;
+            step.depthwise.input = step.expansion.output;
+        }),
+        ("expansion", Fault::LargeMap)
+    );
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| step.depthwise.output = map(2)),
+        ("output", Fault::Overlap)
+    );
+    assert_eq!(
+        fault!(ExpandedDepthwise, |step| step.depthwise.window.origin[0] =
+            1),
+        ("window", Fault::WindowOutside)
+    );
+}
+
+#[test]
 fn bounds_are_in_order() {
     let clamp = Activation::Clamp {
         low: Some(1.0),

@@ -91,7 +91,7 @@ impl Builder {
     }
 
     /// Adds a convolution, a depthwise one without `channels`.
-    fn any_convolution(
+    pub(crate) fn any_convolution(
         &mut self,
         input: NodeId,
         channels: Option<usize>,
@@ -129,7 +129,7 @@ impl Builder {
         Some(self.graph.push(op, &[input], shape))
     }
 
-    fn activate(&mut self, input: NodeId, activation: Activation) -> NodeId {
+    pub(crate) fn activate(&mut self, input: NodeId, activation: Activation) -> NodeId {
         self.same(Op::Activate(activation), &[input])
     }
 

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use generator::{Builder, graphs};
 use interpreter::outputs;
 use moth_engine::{
+    activation::{Activation, Curve},
     graph::{Graph, Op, Shape},
     isa::Isa,
     passes::{self, PASSES},
     plan::plan,
     program::TensorLayout,
     runtime::{PackedWeights, Runnable},
+    steps::Step,
 };
 use proptest::prelude::*;
 
@@ -83,6 +85,41 @@ proptest! {
             let error = relative_error(&one, &exact);
             prop_assert!(error < 2e-4, "{}, after the passes: {}", isa, error);
             prop_assert_eq!(&run(&graph, &input, isa, threads), &one, "{}, {} threads", isa, threads);
+        }
+    }
+}
+
+/// A feature map of this size is expanded in several bands of rows, also by one thread.
+#[test]
+fn an_expansion_in_bands_agrees_with_the_interpreter() {
+    let shape = Shape {
+        channels: 16,
+        height: 100,
+        width: 90,
+    };
+    for stride in [1, 2] {
+        let mut builder = Builder::new(6, TensorLayout::Nchw, shape);
+        let expanded = builder.convolution(0, 40, [1, 1], 1, [0, 0]).unwrap();
+        let swish = Activation::Curve(Curve::Swish);
+        let expanded = builder.activate(expanded, swish);
+        let filtered = builder.any_convolution(expanded, None, [5, 5], stride, [2, 2]);
+        let filtered = builder.activate(filtered.unwrap(), swish);
+        let Shape { height, width, .. } = builder.graph.shape(filtered);
+        builder
+            .graph
+            .outputs
+            .push((filtered, vec![1, 40, height, width]));
+        let input = builder.random.floats(16 * 100 * 90);
+        let exact = outputs(&builder.graph, &input);
+        passes::run(&mut builder.graph);
+        let (program, _) = plan(&builder.graph).unwrap();
+        assert!(matches!(program.steps[1], Step::ExpandedDepthwise(_)));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
+            let one = run(&builder.graph, &input, isa, 1);
+            assert!(relative_error(&one, &exact) < 1e-5);
+            for threads in [2, 3] {
+                assert_eq!(run(&builder.graph, &input, isa, threads), one);
+            }
         }
     }
 }

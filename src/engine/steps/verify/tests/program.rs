@@ -5,8 +5,8 @@ use crate::{
     graph::Reduction,
     program::{BLOCK, FeatureMap, Halo, Program, Residual, TensorLayout, Window},
     steps::{
-        Add, Affine, Depthwise, Direct, GlobalPool, Load, Multiply, Pool, Softmax, Step, Store,
-        Winograd,
+        Add, Affine, Depthwise, Direct, ExpandedDepthwise, GlobalPool, Load, Multiply, Pool,
+        Softmax, Step, Store, Winograd,
     },
 };
 
@@ -106,6 +106,30 @@ pub(super) fn program() -> Program {
             weights: 0,
             bias: WEIGHTS,
             activation: RELU,
+        }),
+        Step::ExpandedDepthwise(ExpandedDepthwise {
+            expansion: Direct {
+                input: map(2),
+                output: map(0),
+                window: Window {
+                    kernel: [1, 1],
+                    stride: [1, 1],
+                    origin: [1, 1],
+                },
+                weights: 0,
+                bias: WEIGHTS,
+                residual: None,
+                gate: None,
+                activation: RELU,
+            },
+            depthwise: Depthwise {
+                input: map(0),
+                output: map(3),
+                window: window(),
+                weights: 0,
+                bias: WEIGHTS,
+                activation: RELU,
+            },
         }),
         Step::GlobalPool(GlobalPool {
             reduction: Reduction::Mean,
