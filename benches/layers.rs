@@ -1,8 +1,8 @@
 //! Speed of the engine: each step of a model, some convolutions alone, and the whole model; as floating-point operations
 //! per second, and as share of the core's peak, which is measured in the same rounds.
 //!
-//! `cargo bench --locked --bench layers`, or with `-- avx2` for one instruction set. MODEL_DIR has the model, ROUNDS the
-//! number of rounds (default 30). All rows take turns in each round, and the tables have the minima.
+//! `cargo bench --locked --bench layers`, or with `-- avx2` for one instruction set. MODEL_DIR has the model, SIDE its
+//! rows and columns (default 224), ROUNDS the number of rounds (default 30). All rows take turns in each round, and the tables have the minima.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -32,8 +32,10 @@ use tract_onnx::prelude::*;
 const PEAK_ROUNDS: u64 = 200_000;
 
 fn main() {
-    let wanted: Vec<Isa> = env::args()
-        .filter_map(|argument| argument.parse().ok())
+    // Options that cargo adds begin with a hyphen.
+    let arguments = env::args().skip(1).filter(|word| !word.starts_with('-'));
+    let wanted: Vec<Isa> = arguments
+        .map(|word| word.parse().expect("an instruction set"))
         .collect();
     let rounds =
         env::var("ROUNDS").map_or(30, |rounds| rounds.parse().expect("ROUNDS is a number"));
@@ -75,55 +77,103 @@ fn measure(isa: Isa, rounds: usize) {
         }
     }
 
-    let gigas = |operations: u64, time: Duration| operations as f64 / time.as_secs_f64() / 1e9;
-    println!(
-        "\n{isa}, {rounds} rounds: peak {:.1} GFLOP/s a core",
-        peak / 1e9
-    );
-    let row = |name: &str, operations: u64, time: Duration| {
-        let (milliseconds, rate) = (time.as_secs_f64() * 1e3, gigas(operations, time));
-        match operations {
-            0 => println!("{name:58}{milliseconds:9.3}"),
-            _ => println!(
-                "{name:58}{milliseconds:9.3}{rate:9.1}{:8.0}%",
-                rate * 1e11 / peak
-            ),
-        }
-    };
-    println!(
-        "{:58}{:>9}{:>9}{:>9}",
-        "in the model", "ms", "GFLOP/s", "of peak"
-    );
-    for (name, step) in sums(&whole.program().steps, &steps) {
-        row(
-            &format!("{} × {name}", step.count),
-            step.operations,
-            step.time,
+    Measured {
+        isa,
+        rounds,
+        peak,
+        whole: &whole,
+        steps,
+        alone: alone
+            .iter()
+            .zip(single)
+            .map(|((name, runnable), of)| (*name, runnable, of))
+            .collect(),
+        runs,
+        batches,
+        cpus,
+    }
+    .print();
+}
+
+/// What was measured with one instruction set: minima of all rounds.
+struct Measured<'a> {
+    isa: Isa,
+    rounds: usize,
+    /// Floating-point operations per second of a core.
+    peak: f64,
+    whole: &'a Runnable,
+    steps: Profile,
+    alone: Vec<(&'a str, &'a Runnable, Profile)>,
+    /// By number of threads.
+    runs: BTreeMap<usize, Duration>,
+    /// With all threads on each image, and with a thread on each.
+    batches: [Duration; 2],
+    cpus: usize,
+}
+
+impl Measured<'_> {
+    fn print(self) {
+        let Self {
+            isa,
+            rounds,
+            peak,
+            whole,
+            steps,
+            alone,
+            runs,
+            batches,
+            cpus,
+        } = self;
+        let gigas = |operations: u64, time: Duration| operations as f64 / time.as_secs_f64() / 1e9;
+        println!(
+            "\n{isa}, {rounds} rounds: peak {:.1} GFLOP/s a core",
+            peak / 1e9
         );
-        if step.products > Duration::ZERO {
-            row("    its products", step.operations, step.products);
-        }
-    }
-    println!("alone, weights in the cache");
-    for ((name, runnable), profiled) in alone.iter().zip(&single) {
-        let (step, time) = (&runnable.program().steps[1], profiled.steps[1]);
-        row(name, step.operations(), time.whole);
-    }
-    println!("whole model");
-    let operations = whole.program().steps.iter().map(Step::operations).sum();
-    for (threads, time) in runs {
-        row(&format!("threads: {threads}"), operations, time);
-    }
-    for (name, time) in ["all threads on each", "a thread on each"]
-        .iter()
-        .zip(batches)
-    {
-        let images = 2 * cpus as u64;
-        row(
-            &format!("batch of {images}, {name}"),
-            operations * images,
-            time,
+        let row = |name: &str, operations: u64, time: Duration| {
+            let (milliseconds, rate) = (time.as_secs_f64() * 1e3, gigas(operations, time));
+            match operations {
+                0 => println!("{name:58}{milliseconds:9.3}"),
+                _ => println!(
+                    "{name:58}{milliseconds:9.3}{rate:9.1}{:8.0}%",
+                    rate * 1e11 / peak
+                ),
+            }
+        };
+        println!(
+            "{:58}{:>9}{:>9}{:>9}",
+            "in the model", "ms", "GFLOP/s", "of peak"
         );
+        for (name, step) in sums(&whole.program().steps, &steps) {
+            row(
+                &format!("{} × {name}", step.count),
+                step.operations,
+                step.time,
+            );
+            if step.products > Duration::ZERO {
+                row("    its products", step.operations, step.products);
+            }
+        }
+        println!("alone, weights in the cache");
+        for (name, runnable, profiled) in alone {
+            let (step, time) = (&runnable.program().steps[1], profiled.steps[1]);
+            row(name, step.operations(), time.whole);
+        }
+        println!("whole model");
+        let operations = whole.program().steps.iter().map(Step::operations).sum();
+        for (threads, time) in runs {
+            row(&format!("threads: {threads}"), operations, time);
+        }
+        for (name, time) in ["all threads on each", "a thread on each"]
+            .iter()
+            .zip(batches)
+        {
+            let images = 2 * cpus as u64;
+            row(
+                &format!("batch of {images}, {name}"),
+                operations * images,
+                time,
+            );
+        }
     }
 }
 

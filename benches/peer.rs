@@ -47,10 +47,10 @@ fn serve(run: impl Fn() -> (Vec<f32>, f64)) {
 fn model(peer: &str, threads: usize) {
     let folder = env::var("MODEL_DIR").unwrap_or_else(|_| "model".into());
     let folder = Path::new(&folder);
-    let isa = env::var("MAX_CPU_ISA")
-        .ok()
-        .and_then(|isa| isa.parse().ok());
-    let isa = isa.unwrap_or_else(Isa::detect);
+    let isa = env::var("MAX_CPU_ISA").map_or_else(
+        |_| Isa::detect(),
+        |isa| isa.parse().expect("MAX_CPU_ISA is an instruction set"),
+    );
     let manifest = fs::read_to_string(folder.join("model.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     let input = &manifest["input"];

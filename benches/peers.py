@@ -6,7 +6,7 @@
     python benches/peers.py                  # inference, on one CPU and on two
     python benches/peers.py --start          # whole processes: start to first prediction, peak memory
     python benches/peers.py --photos         # 12-megapixel JPEGs, from bytes to the resized image
-    python benches/peers.py --networks DIR   # all networks of benches/networks.py: inference, start and memory
+    python benches/peers.py --networks DIR   # inference of all networks of benches/networks.py
 
 Each engine is a process of its own. The processes take turns, so that only one works at a time and all are measured in
 the same minutes. TensorFlow and TFLite take part with --saved-model DIR, the SavedModel from which model.onnx was
@@ -176,10 +176,14 @@ def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[f
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=(errors := tempfile.TemporaryFile("w+")),
             preexec_fn=lambda: on_cpus(threads),
         )
-        answers[name] = json.loads(processes[name].stdout.readline())
+        answer = processes[name].stdout.readline()
+        if not answer:
+            errors.seek(0)
+            sys.exit(f"{name} failed:\n{errors.read()}")
+        answers[name] = json.loads(answer)
     times = {name: [] for name in processes}
     for _ in range(rounds):
         # A random order in each round, because each process finds the caches as the one before left them.
@@ -309,7 +313,7 @@ def main() -> None:
         "--binary",
         type=Path,
         default=ROOT / "target/release/moth-classifier",
-        help="binary of moth-classifier, for --start",
+        help="binary of moth-classifier, for --start and --networks",
     )
     parser.add_argument("--rounds", type=int, default=60, help="number of rounds (default 60)")
     parser.add_argument("--start", action="store_true", help="measure whole processes")

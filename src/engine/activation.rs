@@ -18,7 +18,7 @@ pub enum Activation {
         #[serde(deserialize_with = "present")]
         high: Option<f32>,
     },
-    /// A function without bounds as arguments.
+    /// A function without parameters.
     Curve(Curve),
 }
 

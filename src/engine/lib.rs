@@ -3,7 +3,7 @@
 //! # Why an operator inside tract
 //!
 //! Every model runs through tract: it parses, types and checks the ONNX file, and it runs the plan. tract's own
-//! kernels reach a third of a core's peak on a ResNet-50. So this crate replaces the nodes of a graph it knows by one
+//! kernels take twice as long on a ResNet-50 (`benches/README.md`). So this crate replaces the nodes of a graph it knows by one
 //! operator with kernels of its own ([`op`]). A graph with an operator that this crate does not know is left to tract,
 //! and callers use one interface for both.
 //!
@@ -60,15 +60,20 @@
 //!   between two rows in memory is the **leading dimension**.
 //! - **Filter**: the weights of a convolution: output channels × input channels × rows × columns.
 //! - **Node**: an operation of a graph. **Step**: an entry of a program.
+//! - **Padding channel**: a lane of the last channel block without a channel of the tensor.
 //! - **Residual**: a feature map that is added to the output of a convolution.
 //! - **Epilogue**: what follows the sum of a convolution: residual, then activation, then store.
 //! - **Activation**: a function of one value: a **clamp** (ReLU, ReLU6), or a **curve** (sigmoid, swish).
+//! - **Gate**: a tensor with a factor for each input channel of a convolution, as in squeeze-and-excite.
+//! - **Expansion**: a 1×1 convolution that is fused into the depthwise convolution that reads it, **band** by band of
+//!   rows.
 //! - **Arena**: the memory of all feature maps of a run. Feature maps that are not **live** at the same time share it.
 //! - **Part**: a feature map that is some channel blocks of another, the **whole**, as in a concatenation.
-//! - **Workspace**: memory of one thread, for transformed tiles.
+//! - **Workspace**: memory of one thread, for transformed tiles, scaled weights and expanded rows.
 //! - **Packing**: reordering weights so that the micro-kernel reads them one after the other. A **panel** has the packed
 //!   weights of 16 output channels.
 //! - **Segment**: a run of contiguous input floats of a window. A **group** of segments is a part of a sum.
+//! - **Chunk**: the output pixels of a work item of a direct convolution. A **split** is a share of its panels.
 //! - **Tile**: the outputs that one call of the micro-kernel computes; in Winograd's algorithm, 4×4 or 2×2 outputs.
 //! - **Micro-kernel**: the inner loop of a convolution. Its **accumulators** are sums in registers.
 //! - **Transform**: in Winograd's algorithm, from the pixels of a tile to **positions** and back. The products are

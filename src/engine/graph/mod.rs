@@ -68,7 +68,7 @@ pub struct Affine {
     pub shift: Arc<[f32]>,
 }
 
-/// A convolution: activation(Σ weight × input + bias + residual). Its inputs are the tensor that it reads, then the
+/// A convolution: activation(Σ weight × gate × input + bias + residual). Its inputs are the tensor that it reads, then the
 /// residual and the gate if it has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convolution {
@@ -86,8 +86,8 @@ pub struct Convolution {
     pub padding: Padding,
     /// Stride at which the residual is sampled, for rows and columns alike. `None` if there is no residual.
     pub residual_stride: Option<usize>,
-    /// Whether the last input is a tensor of one pixel, by which the input is multiplied, as in squeeze-and-excite. Only
-    /// for a 1×1 convolution.
+    /// Whether the last input is a gate, as in squeeze-and-excite: a tensor of one pixel with a factor for each input
+    /// channel. Only for a 1×1 convolution.
     pub has_gate: bool,
     /// Activation.
     pub activation: Activation,

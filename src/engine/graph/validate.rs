@@ -43,7 +43,7 @@ pub enum GraphError {
         len: usize,
     },
     /// Indices of inputs with a gap or a repetition.
-    #[error("the inputs have the indices {0:?}: each from 0 on must be there once")]
+    #[error("the inputs have the indices {0:?}: expected 0, 1, 2 and so on, each once")]
     Inputs(Vec<usize>),
     /// A tensor without values.
     #[error("node {node} produces an empty tensor")]
@@ -251,11 +251,11 @@ impl Convolution {
         if !windows_fit(input, output, [self.kernel, self.stride], &self.padding) {
             return Err(GraphError::Window { node });
         }
-        let (residual, gate) =
-            others.split_at(others.len() - usize::from(self.has_gate && !others.is_empty()));
-        let is_gate_right = match (gate, self.has_gate) {
-            ([], false) => true,
-            ([gate], true) => *gate == input.pixel() && self.is_pointwise(),
+        let (residual, gate) = match (others, self.residual_stride, self.has_gate) {
+            ([], None, false) => (None, None),
+            ([residual], Some(stride), false) => (Some((residual, stride)), None),
+            ([gate], None, true) => (None, Some(gate)),
+            ([residual, gate], Some(stride), true) => (Some((residual, stride)), Some(gate)),
             _ => {
                 return Err(GraphError::Arity {
                     node,
@@ -264,23 +264,15 @@ impl Convolution {
                 });
             }
         };
-        let is_residual_right = match (residual, self.residual_stride) {
-            ([], None) => true,
-            ([from], Some(stride)) => {
-                stride > 0
-                    && from.channels == output.channels
-                    && (output.height - 1) * stride < from.height
-                    && (output.width - 1) * stride < from.width
-            }
-            _ => {
-                return Err(GraphError::Arity {
-                    node,
-                    op,
-                    actual: 1 + others.len(),
-                });
-            }
-        };
-        let are_channels_right = !self.is_depthwise || input.channels == output.channels;
+        let is_gate_right = gate.is_none_or(|gate| *gate == input.pixel() && self.is_pointwise());
+        let is_residual_right = residual.is_none_or(|(from, stride)| {
+            stride > 0
+                && from.channels == output.channels
+                && (output.height - 1) * stride < from.height
+                && (output.width - 1) * stride < from.width
+        });
+        let is_depthwise_right = input.channels == output.channels && residual.is_none();
+        let are_channels_right = !self.is_depthwise || is_depthwise_right;
         Ok(is_residual_right && is_gate_right && are_channels_right)
     }
 }

@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An input of the model that is no node.
+    /// The first input of the model on which no output depends.
     pub(super) fn unread_input(&self) -> Option<OutletId> {
         let is_read = |wanted: usize| {
             self.graph

@@ -30,8 +30,8 @@ unsafe fn each<V: Vector>(values: *mut f32, len: usize, function: impl Fn(V) -> 
     }
 }
 
-/// 1 + exp(−x), with a relative error below 4e-7. Where exp(−x) is beyond 2^±126, at which f32 ends, it counts as 2^±126.
-/// NaN stays NaN.
+/// 1 + exp(−x), with a relative error below 4e-7. exp(−x) is clamped to the range from
+/// 2^−126 to 2^126. NaN stays NaN.
 ///
 /// exp(−x) = 2ᵗ for t = −x ÷ ln 2. With n, the integer nearest to t, and r = t − n, it is 2ⁿ × 2ʳ. The polynomial for 2ʳ
 /// has the least relative error among those of degree 5 on |r| ≤ ½: 7.5e-8.

@@ -93,10 +93,10 @@ kernels! {
     isa: Isa::Avx2,
     vector: F32x8,
     attribute: #[target_feature(enable = "avx2,fma")],
-    // Two accumulators for each pixel, two vectors of weights and one input value fill 16 registers.
+    // Two accumulators for each pixel, two vectors of weights and one input value take 15 of 16 registers.
     max_pixels: 6,
     max_panels: 1,
-    // The two vectors of a panel are both a pixel's and contiguous.
+    // A panel of 16 channels is two vectors.
     pixels: [1 2 3 4 5 6],
     panels: [(all, 1, 2)],
 }

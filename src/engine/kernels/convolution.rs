@@ -24,8 +24,8 @@ pub(crate) struct TileKind {
     pub(crate) pixels: usize,
     /// Panels of 16 output channels.
     pub(crate) panels: usize,
-    /// Stride between the inputs of two pixels in floats, for a straight tile: its pixels have constant strides in
-    /// input, residual and output. 0 for a bent tile, whose pixels have any addresses.
+    /// Stride between the inputs of two pixels in floats, for a strided tile: its pixels have constant strides in
+    /// input, residual and output. 0 for an indirect tile, whose pixels have any addresses.
     pub(crate) stride: usize,
     /// Length of a segment in floats. 0 stands for any: [`Tile::segment_len`] then counts.
     pub(crate) segment_len: usize,
@@ -39,10 +39,10 @@ pub(crate) struct TileKind {
 /// outputs: then it starts from the output so far, or leaves the epilogue to a later tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
-    /// Number of tiles, one after the other: 1 for bent tiles. Straight tiles have the same strides between them as
+    /// Number of tiles, one after the other: 1 for indirect tiles. Strided tiles have the same strides between them as
     /// between their pixels, and prefetch one after the other.
     pub(crate) repeat: usize,
-    /// Input of each pixel at segment offset 0. A straight tile uses the first.
+    /// Input of each pixel at segment offset 0. A strided tile uses the first.
     pub(crate) input: [*const f32; MAX_PIXELS],
     /// Offset of each segment from `input`.
     pub(crate) segments: *const usize,
@@ -58,13 +58,13 @@ pub(crate) struct Tile {
     pub(crate) bias: *const f32,
     /// Whether this is the last part of the sum, which has the epilogue: residual and clamp.
     pub(crate) is_last: bool,
-    /// Residual of each pixel; the first is null if there is none. A straight tile uses the first.
+    /// Residual of each pixel; the first is null if there is none. A strided tile uses the first.
     pub(crate) residual: [*const f32; MAX_PIXELS],
-    /// Stride between the residuals of two pixels of a straight tile.
+    /// Stride between the residuals of two pixels of a strided tile.
     pub(crate) residual_stride: usize,
     /// Stride between the residuals of two panels.
     pub(crate) residual_panel_stride: usize,
-    /// Output of each pixel. A straight tile uses the first: the stride between two pixels is 16.
+    /// Output of each pixel. A strided tile uses the first: the stride between two pixels is 16.
     pub(crate) output: [*mut f32; MAX_PIXELS],
     /// Stride between the outputs of two panels.
     pub(crate) output_panel_stride: usize,
@@ -332,11 +332,11 @@ unsafe fn finish<V: Vector, const P: usize, const B: usize, const S: usize>(
 
 /// The instance of the function `$tile` for a [`TileKind`] of `$panels` panels. `None` if there is none.
 ///
-/// Each instance takes some time to compile, so only tiles of `all` panels have all kinds: those of the `last` panel, if
-/// the number of panels is odd, are few.
+/// Each instance takes some time to compile, so only tiles of `all` panels have all kinds. A single `last` panel, if the
+/// number of panels is odd, has fewer.
 ///
-/// Straight tiles have the strides 1 and 2 over 16 lanes. Segments of 21 and 9 floats are the rows of 7×7 and 3×3 windows
-/// over an input of three channels; such tiles are always bent: with constant strides, the compiler would keep inputs
+/// Strided tiles have the strides 1 and 2 over 16 lanes. Segments of 21 and 9 floats are the rows of 7×7 and 3×3 windows
+/// over an input of three channels; such tiles are always indirect: with constant strides, the compiler would keep inputs
 /// that two pixels share in registers, and spill accumulators.
 macro_rules! select {
     (all, $tile:ident, $kind:expr, [$($p:literal)*], $panels:literal, $vectors:literal) => {{

@@ -41,7 +41,7 @@ pub(crate) struct DepthwiseRows {
 
 /// Most pixels of a tile: its accumulators, the weights of a row of 3 columns and an input vector fill 16 registers.
 const MAX_PIXELS: usize = 12;
-/// The same with the weights of 5 columns.
+/// The same with the weights of 5 columns: 15 of 16 registers.
 const MAX_PIXELS_5: usize = 9;
 
 /// Computes the rows.
@@ -161,8 +161,9 @@ unsafe fn tile<V: Vector, const K: usize, const S: usize, const P: usize>(
                     }
                 }
             }
-            weights = weights.add(K * 16);
-            input = input.add(row.row_stride);
+            // After the last row, both may be beyond their memory.
+            weights = weights.wrapping_add(K * 16);
+            input = input.wrapping_add(row.row_stride);
         }
         let (low, high) = (V::splat(row.low), V::splat(row.high));
         for p in 0..P {

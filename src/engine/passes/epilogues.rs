@@ -40,6 +40,7 @@ fn fuse_sum(
     let is_free = convolution.residual_stride.is_none()
         && convolution.activation == Activation::NONE
         && !convolution.is_depthwise
+        && !convolution.has_gate
         && first != last
         && readers[last] == 1;
     if !is_free {

@@ -33,7 +33,7 @@ fn fold_back(graph: &mut Graph, node: NodeId, readers: &[usize]) -> Option<NodeI
             if convolution.residual_stride.is_none()
                 && convolution.activation == Activation::NONE =>
         {
-            convolution.then(&affine);
+            convolution.fold_output(&affine);
             convolution.activation = activation;
             Some(input)
         }
@@ -66,8 +66,8 @@ fn fold_forward(graph: &mut Graph, node: NodeId, readers: &[usize]) {
     // In the padding, the convolution reads zeros and not the shift.
     let is_exact =
         convolution.padding == Padding::default() || affine.shift.iter().all(|&shift| shift == 0.0);
-    if is_exact && readers[input] == 1 {
-        convolution.after(&affine);
+    if is_exact && readers[input] == 1 && !convolution.has_gate {
+        convolution.fold_input(&affine);
         graph.nodes[node].inputs[0] = before;
     }
 }
@@ -91,8 +91,8 @@ impl Affine {
 }
 
 impl Convolution {
-    /// Makes the output that of `affine` after this convolution.
-    fn then(&mut self, affine: &Affine) {
+    /// Folds `affine`, applied to the output, into weights and biases.
+    fn fold_output(&mut self, affine: &Affine) {
         let per_channel = self.weights.len() / self.bias.len();
         let weights = self.weights.chunks_exact(per_channel).enumerate();
         self.weights = weights
@@ -106,8 +106,8 @@ impl Convolution {
         self.bias = self.bias.iter().enumerate().map(bias).collect();
     }
 
-    /// Makes the output that of this convolution after `affine`.
-    fn after(&mut self, affine: &Affine) {
+    /// Folds `affine`, applied to the input, into weights and biases.
+    fn fold_input(&mut self, affine: &Affine) {
         let taps = self.kernel[0] * self.kernel[1];
         let per_output = self.weights.len() / self.bias.len();
         // The input channel of a weight.

@@ -1,9 +1,12 @@
-//! Fuses a product with one factor for each channel, as in squeeze-and-excite, into the 1×1 convolution that reads it.
+//! Fuses the scaling of channels, as in squeeze-and-excite, into the 1×1 convolution that reads the scaled feature map.
 //!
 //! The convolution multiplies its weights by the factors instead of the feature map. There are fewer weights than
 //! values if the output has more pixels than channels.
 
-use crate::graph::{Graph, NodeId, Op};
+use crate::{
+    graph::{Graph, NodeId, Op},
+    plan::tuning::PIXELS_PER_CHUNK,
+};
 
 pub(super) fn run(graph: &mut Graph) {
     super::rewrite(graph, |graph, node, readers| {
@@ -20,11 +23,15 @@ pub(super) fn run(graph: &mut Graph) {
     });
 }
 
-/// Whether a node is a 1×1 convolution that has fewer weights than there are values of its input that it reads.
+/// Whether a node is a 1×1 convolution for which scaling the weights, once for each chunk of pixels, costs less than
+/// scaling the input.
 fn pays(graph: &Graph, node: NodeId) -> bool {
     let shape = graph.shape(node);
     match &graph.nodes[node].op {
-        Op::Convolution(of) => of.is_pointwise() && !of.has_gate && shape.pixels() > shape.channels,
+        Op::Convolution(of) => {
+            let chunk = shape.pixels().min(PIXELS_PER_CHUNK);
+            of.is_pointwise() && !of.has_gate && chunk > shape.channels
+        }
         _ => false,
     }
 }

@@ -24,8 +24,7 @@ pub struct Pass {
 }
 
 /// All passes, in the order in which they run. Each leaves a valid graph that computes the same outputs. `fold` rounds
-/// weights, in `curves` a division takes the place of a product with the rounded 1 ÷ 6, and `gates` multiplies in another
-/// order.
+/// weights, `curves` replaces x · sigmoid(x) by x ÷ (1 + exp(−x)), and `gates` multiplies in another order.
 pub const PASSES: &[Pass] = &[
     Pass {
         name: "clamps",

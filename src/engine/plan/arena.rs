@@ -8,7 +8,7 @@ use crate::{
 
 /// Gives each feature map that is no part of another the lowest offset that is free as long as it is live, and returns
 /// the arena's length in floats. A feature map is live from the first node that writes it, or a part of it, to the last
-/// that reads one of them. That of an expansion with a depthwise convolution has no place: it is never whole.
+/// that reads one of them. An expansion's feature map gets no offset, because it is never complete in memory.
 pub(super) fn assign_offsets(
     graph: &Graph,
     wholes: &Wholes,
@@ -19,10 +19,10 @@ pub(super) fn assign_offsets(
     let mut has_place = vec![false; maps.len()];
     let mut live: Vec<NodeId> = Vec::new();
     let mut arena_len = 0;
-    for node in 0..maps.len() {
+    for (node, depthwise) in depthwise_of.iter().enumerate() {
         let root = wholes.root[node];
         live.retain(|&other| last_readers[other] >= node);
-        if has_place[root] || depthwise_of[node].is_some() {
+        if has_place[root] || depthwise.is_some() {
             continue;
         }
         has_place[root] = true;

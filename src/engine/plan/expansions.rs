@@ -1,8 +1,8 @@
-//! Expansions: 1×1 convolutions that are computed together with the depthwise convolution that reads them.
+//! Expansions: 1×1 convolutions that are fused into the depthwise convolution that reads them.
 
 use crate::graph::{Graph, NodeId, Op};
 
-/// By node: for a 1×1 convolution that only a depthwise convolution reads, this depthwise convolution.
+/// By node: the depthwise convolution that is the only reader of a 1×1 convolution.
 pub(super) fn depthwise_of(graph: &Graph) -> Vec<Option<NodeId>> {
     let mut readers = vec![Vec::new(); graph.nodes.len()];
     for (reader, node) in graph.nodes.iter().enumerate() {

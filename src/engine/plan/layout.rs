@@ -36,7 +36,7 @@ fn without_halo(graph: &Graph, node: NodeId) -> FeatureMap {
         && shape.channels <= BLOCK / 2
         && !graph.is_output(node)
         && graph.nodes.iter().all(|reader| match &reader.op {
-            Op::Convolution(convolution) if !convolution.is_depthwise => {
+            Op::Convolution(of) if !of.is_depthwise && !of.has_gate => {
                 !reader.inputs[1..].contains(&node)
             }
             _ => !reader.inputs.contains(&node),

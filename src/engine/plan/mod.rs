@@ -31,7 +31,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) graph: &'a Graph,
     /// By node.
     feature_maps: Vec<FeatureMap>,
-    /// By node, see [`Planner::depthwise_of`].
+    /// By node: the depthwise convolution into which a 1×1 convolution is fused.
     depthwise_of: Vec<Option<NodeId>>,
     /// Length of the arena in floats.
     arena_len: usize,
@@ -91,9 +91,18 @@ impl<'a> Planner<'a> {
         self.feature_maps[self.graph.nodes[node].inputs[slot]]
     }
 
-    /// For an expansion that is computed together with the depthwise convolution that reads it: that node.
+    /// The depthwise convolution into which the 1×1 convolution `node` is fused.
     pub(crate) fn depthwise_of(&self, node: NodeId) -> Option<NodeId> {
         self.depthwise_of[node]
+    }
+
+    /// The 1×1 convolution that is fused into the depthwise convolution `node`.
+    pub(crate) fn expansion_of(&self, node: NodeId) -> Option<(NodeId, &'a Convolution)> {
+        let input = self.graph.nodes[node].inputs[0];
+        match &self.graph.nodes[input].op {
+            Op::Convolution(of) if self.depthwise_of[input] == Some(node) => Some((input, of)),
+            _ => None,
+        }
     }
 
     /// The windows of a convolution over its input.
@@ -129,7 +138,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// See [`Planner::winograd_tile`].
+/// Rows and columns of an output tile, for a convolution that is computed by Winograd's algorithm.
 fn winograd_tile(graph: &Graph, feature_maps: &[FeatureMap], node: NodeId) -> Option<usize> {
     let description = &graph.nodes[node];
     match &description.op {

@@ -29,7 +29,8 @@ pub struct Halo {
 pub struct FeatureMap {
     /// Offset of the first float in the arena.
     pub offset: usize,
-    /// Number of channel blocks. Channels that only fill up the last block are 0.
+    /// Number of channel blocks. The last may have padding channels, whose values are finite and mean nothing: the weights
+    /// that read them are 0.
     pub blocks: usize,
     /// Channels of a block.
     pub lanes: usize,
@@ -74,6 +75,11 @@ impl FeatureMap {
             blocks,
             ..*self
         }
+    }
+
+    /// Whether the feature map has one pixel.
+    pub fn is_pixel(&self) -> bool {
+        [self.height, self.width] == [1, 1]
     }
 
     /// Offset of a pixel in the arena. Row `y` and column `x` do not count the halo.

@@ -1,21 +1,21 @@
-//! A barrier between operations.
+//! A barrier between phases.
 
 use super::sync::{
     AtomicUsize, Condvar, Mutex, Ordering, PoisonError, SPINS, is_panicking, spin_loop,
 };
 
-/// Number of the round after a thread panicked.
+/// Value of `round` after a thread panicked.
 const BROKEN: usize = usize::MAX;
 
 /// A barrier that spins before it sleeps, and that breaks when a thread panics.
 ///
-/// The standard library's barrier sleeps at once, which takes longer than many operations, and waits forever for a
+/// The standard library's barrier sleeps at once, which takes longer than many phases, and waits forever for a
 /// thread that panicked.
 pub(super) struct Barrier {
     threads: usize,
     arrived: AtomicUsize,
     round: AtomicUsize,
-    /// Number of sleeping threads. It is a plain number, so a poisoned lock is as good.
+    /// Number of sleeping threads. No panic leaves it half changed, so poisoning is ignored.
     sleepers: Mutex<usize>,
     next_round: Condvar,
 }

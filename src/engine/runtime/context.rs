@@ -13,7 +13,7 @@ use crate::{
 pub(crate) struct Context<'a> {
     /// The CPU has their instruction set.
     pub(super) kernels: &'static Kernels,
-    /// As long as the program says, and initialized.
+    /// First float of the arena, which the workspaces follow. All of it is initialized.
     pub(super) arena: *mut f32,
     /// As long as the program says.
     pub(super) weights: &'a [f32],
@@ -86,7 +86,7 @@ impl Context<'_> {
     ///
     /// # Safety
     ///
-    /// The feature map is in the arena, the pixels are in it, and no other thread accesses them.
+    /// The feature map is in the arena or in this thread's workspace, the pixels are in it, and no other thread accesses them.
     pub(crate) unsafe fn curve_pixels(
         &self,
         activation: Activation,
@@ -108,7 +108,7 @@ impl Context<'_> {
     ///
     /// # Safety
     ///
-    /// The feature map is in the arena, and no other thread accesses these rows.
+    /// The feature map is in the arena or in this thread's workspace, and no other thread accesses these rows.
     pub(crate) unsafe fn curve(
         &self,
         activation: Activation,
@@ -127,7 +127,7 @@ impl Context<'_> {
     ///
     /// # Safety
     ///
-    /// The feature map is in the arena, and no other thread accesses this halo.
+    /// The feature map is in the arena or in this thread's workspace, and no other thread accesses this halo.
     pub(crate) unsafe fn clear_halo(&self, map: &FeatureMap, block: usize, rows: Range<usize>) {
         let FeatureMap { halo, height, .. } = map;
         let first =

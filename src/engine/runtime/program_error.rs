@@ -49,7 +49,7 @@ pub enum ProgramError {
 /// What is wrong with a field of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A feature map with more blocks, lanes, rows or columns than any model has.
+    /// A feature map with more blocks, rows or columns than any model has, or more lanes than a channel block.
     #[error("a feature map is too large")]
     LargeMap,
     /// A feature map without channels, rows or columns.
@@ -73,6 +73,9 @@ pub enum Fault {
     /// Feature maps whose rows or columns do not match.
     #[error("the rows or columns of two feature maps do not match")]
     Pixels,
+    /// A feature map of more than one pixel, for a step that reads or writes one.
+    #[error("the feature map has more than one pixel")]
+    OnePixel,
     /// More channels than the feature map has, or none.
     #[error("the number of channels does not match the feature map")]
     Channels,
@@ -85,7 +88,7 @@ pub enum Fault {
     /// A window that reaches beyond its feature map.
     #[error("a window reaches beyond its feature map")]
     WindowOutside,
-    /// An expansion with other inputs than one, or whose output the depthwise convolution does not read.
+    /// An expansion with a residual or a gate, or whose output is not the depthwise convolution's input.
     #[error("the expansion does not fit its depthwise convolution")]
     Expansion,
     /// A residual that is too small for its stride.

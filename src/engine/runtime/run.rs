@@ -8,7 +8,7 @@ use std::{
 use super::{barrier::Barrier, context::Context, profile::StepTime};
 use crate::steps::{MAX_PHASES, Work};
 
-/// A step, and how far it is.
+/// A step and its progress.
 pub(super) struct Task<'a> {
     work: &'a dyn Work,
     /// The next work item of each phase.

@@ -17,7 +17,10 @@ use crate::{
     isa::Isa,
     kernels::Kernels,
     program::Program,
-    steps::{Step, Work, verify::verify},
+    steps::{
+        Step, Work,
+        verify::{MAX_FLOATS, verify},
+    },
 };
 
 /// A program with its weights, verified and prepared for this CPU.
@@ -48,9 +51,13 @@ impl Runnable {
         let prepare = |step: &Step| step.kind().prepare(kernels);
         let works: Vec<Box<dyn Work>> = program.steps.iter().map(prepare).collect();
         let lens = works.iter().map(|work| work.workspace_len());
+        let workspace_len = lens.fold(0, usize::max);
+        if workspace_len > MAX_FLOATS {
+            return Err(ProgramError::Memory(workspace_len));
+        }
         Ok(Self {
             kernels,
-            workspace_len: lens.fold(0, usize::max),
+            workspace_len,
             program,
             weights,
             works,
@@ -79,6 +86,8 @@ impl Runnable {
             // to `threads` − 1 is given to one thread.
             let work = |thread: usize| unsafe { run.work(thread, || ()) };
             thread::scope(|scope| {
+                // A thread that cannot be spawned is a panic, after which the others must not wait.
+                let _guard = run.barrier.break_on_unwind();
                 for thread in 1..threads {
                     scope.spawn(move || work(thread));
                 }
@@ -98,7 +107,7 @@ impl Runnable {
         profile.add(self.with_run(inputs, outputs, 1, Clock::running(), timed));
     }
 
-    /// Calls `work` with a run of which nothing is done.
+    /// Calls `work` with a run that has not started.
     fn with_run<T>(
         &self,
         inputs: &[&[f32]],
@@ -148,7 +157,7 @@ impl Runnable {
         large_enough.unwrap_or_else(|| AlignedFloats::zeroed(len))
     }
 
-    /// Locks the free list. A panic cannot leave it half changed, so a poisoned lock is as good.
+    /// Locks the free list. No panic leaves it half changed, so poisoning is ignored.
     fn lock_free(&self) -> MutexGuard<'_, Vec<AlignedFloats>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }

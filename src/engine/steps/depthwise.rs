@@ -11,7 +11,7 @@ use crate::{
     activation::Activation,
     graph::{Convolution, NodeId},
     kernels::{Kernels, depthwise::DepthwiseRows},
-    plan::Planner,
+    plan::{Planner, tuning},
     program::{BLOCK, FeatureMap, Window},
     runtime::Context,
 };
@@ -80,7 +80,7 @@ impl Kind for Depthwise {
 impl Depthwise {
     /// Checks all but the memory of the feature maps.
     pub(super) fn verify_windows(&self, verifier: &Verifier) -> Checked {
-        same_blocks(&self.input, &self.output)?;
+        same_blocks("input", &self.input, &self.output)?;
         window_fits(&self.input, &self.output, &self.window)?;
         let [rows, columns] = self.window.kernel;
         let channels = self.output.blocks * BLOCK;
@@ -91,11 +91,9 @@ impl Depthwise {
 
     /// Parts into which the rows of a block are cut, so that there are some work items for each thread.
     fn parts(&self, threads: usize) -> usize {
-        /// Work items for each thread, at least.
-        const ITEMS: usize = 4;
         let parts = match threads {
             1 => 1,
-            _ => (ITEMS * threads).div_ceil(self.output.blocks),
+            _ => (tuning::ITEMS_PER_THREAD * threads).div_ceil(self.output.blocks),
         };
         parts.min(self.output.height)
     }

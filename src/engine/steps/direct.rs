@@ -23,7 +23,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A convolution as a direct sum over its window: activation(Σ weight × input + bias + residual).
+/// A convolution as a direct sum over its window: activation(Σ weight × gate × input + bias + residual).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Direct {
@@ -41,7 +41,7 @@ pub struct Direct {
     /// Residual to add.
     #[serde(deserialize_with = "present")]
     pub residual: Option<Residual>,
-    /// Feature map of one pixel by which the input is multiplied, for windows of one pixel.
+    /// One factor for each input channel, by which the weights are multiplied. Only for 1×1 windows.
     #[serde(deserialize_with = "present")]
     pub gate: Option<FeatureMap>,
     /// Activation.
@@ -114,13 +114,10 @@ impl Direct {
         if let Some(gate) = &self.gate {
             verifier.read_blocks("gate", gate)?;
             ensure(gate.blocks == input.blocks, "gate", Fault::Blocks)?;
-            // One pixel without a halo: its channels are contiguous. One factor for each float of a window.
-            let is_pixel = gate.block_stride() == BLOCK && input.lanes == BLOCK;
-            ensure(
-                is_pixel && self.window.kernel == [1, 1],
-                "gate",
-                Fault::Pixels,
-            )?;
+            ensure(gate.is_pixel(), "gate", Fault::OnePixel)?;
+            // One factor for each float of a window.
+            ensure(input.lanes == BLOCK, "gate", Fault::Lanes)?;
+            ensure(self.window.kernel == [1, 1], "gate", Fault::WindowRange)?;
         }
         ensure(
             input.lanes == BLOCK || input.blocks == 1,
@@ -130,13 +127,15 @@ impl Direct {
         window_fits(input, output, &self.window)?;
         let channels = output.blocks * BLOCK;
         let [rows, columns] = self.window.kernel;
+        // Fits in 64 bits: the window is inside the input, which is inside the arena of at most `MAX_FLOATS` floats.
         let weights = input.blocks * input.lanes * rows * columns * channels;
         verifier.weights("weights", self.weights, weights)?;
         verifier.weights("bias", self.bias, channels)?;
         activation_is_valid(self.activation)
     }
 
-    /// Whether the pixels of the whole feature maps have constant strides, from row to row too.
+    /// Whether the stride between two pixels is constant over the whole feature maps, also from the end of a row to the
+    /// next.
     fn is_flat(&self) -> bool {
         let rows = self.window.stride[0] * self.input.row_stride();
         let is_input_flat = rows == self.output.width * self.window.stride[1] * self.input.lanes;

@@ -1,7 +1,8 @@
-//! Depthwise convolutions of a feature map that a 1×1 convolution expands.
+//! A 1×1 convolution fused with the depthwise convolution that reads it, as in an inverted residual block.
 //!
-//! Each channel block of the expanded feature map is read by one block of the depthwise convolution. So it is never whole
-//! in memory: some rows of a few blocks are computed into the workspace, and read from the L2 cache.
+//! A block of the depthwise convolution reads one block of the expanded feature map. So the expanded feature map is never
+//! complete in memory: a work item computes some rows of one or two blocks into its workspace, and reads them from the L2
+//! cache.
 
 use std::ops::Range;
 
@@ -11,15 +12,14 @@ use super::{
     verify::{Checked, MAX_FLOATS, Verifier, ensure},
 };
 use crate::{
-    graph::{NodeId, Op},
     kernels::Kernels,
-    plan::{Planner, tuning},
+    plan::tuning,
     program::{BLOCK, FeatureMap, Halo},
     runtime::{Context, Fault},
 };
 use serde::{Deserialize, Serialize};
 
-/// A depthwise convolution of an expanded feature map.
+/// A 1×1 convolution and the depthwise convolution that reads it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpandedDepthwise {
@@ -30,20 +30,8 @@ pub struct ExpandedDepthwise {
 }
 
 impl ExpandedDepthwise {
-    /// Plans the expansion of a depthwise convolution. `None` if its input is no expansion, and computed before.
-    pub(super) fn plan(planner: &mut Planner, node: NodeId, depthwise: &Depthwise) -> Option<Self> {
-        let graph = planner.graph;
-        let expansion = graph.nodes[node].inputs[0];
-        match &graph.nodes[expansion].op {
-            Op::Convolution(of) if planner.depthwise_of(expansion) == Some(node) => Some(Self {
-                expansion: Direct::plan(planner, expansion, of),
-                depthwise: depthwise.clone(),
-            }),
-            _ => None,
-        }
-    }
-
-    /// The rows of the expanded feature map that the windows of some output rows reach, and what they reach outside.
+    /// Rows of the expanded feature map that the windows of the output rows `rows` read, and the halo rows that they read
+    /// above and below.
     fn expanded(&self, rows: &Range<usize>) -> (Range<usize>, Halo) {
         let FeatureMap { height, halo, .. } = self.expansion.output;
         let window = &self.depthwise.window;
@@ -86,7 +74,8 @@ impl Kind for ExpandedDepthwise {
         let FeatureMap { blocks, .. } = self.depthwise.output;
         Box::new(Prepared {
             step: self.clone(),
-            panels: blocks.div_ceil(expansion.max_panels()),
+            panel_groups: blocks.div_ceil(expansion.max_panels()),
+            max_panels: expansion.max_panels().min(blocks),
             expansion,
         })
     }
@@ -97,28 +86,33 @@ struct Prepared {
     step: ExpandedDepthwise,
     expansion: direct::Prepared,
     /// Number of panels, or of pairs of panels if a tile of the expansion has two.
-    panels: usize,
+    panel_groups: usize,
+    /// Panels, and channel blocks, that are computed at once.
+    max_panels: usize,
 }
 
 impl Prepared {
-    /// Number of bands of output rows, and of work items that share the panels of each: the rows of the expanded feature
-    /// map that a band reads stay in the cache, and each thread has some work items.
+    /// Number of bands and of splits. A band is a range of output rows whose expanded rows fit [`tuning::BAND`]; a split is
+    /// a share of the panels.
     fn bands_and_splits(&self, threads: usize) -> [usize; 2] {
-        /// Work items for each thread, at least.
-        const ITEMS: usize = 4;
         let FeatureMap { height, .. } = self.step.depthwise.output;
         let fewest = self
             .step
             .expansion
             .output
             .block_stride()
-            .div_ceil(tuning::MAX_BAND);
+            .div_ceil(tuning::BAND);
         match threads {
             1 => [fewest.min(height), 1],
             _ => {
-                let items = (ITEMS * threads).div_ceil(self.panels);
+                let items = (tuning::ITEMS_PER_THREAD * threads).div_ceil(self.panel_groups);
                 let bands = fewest.max(items).min(height);
-                [bands, (ITEMS * threads).div_ceil(bands).min(self.panels)]
+                [
+                    bands,
+                    (tuning::ITEMS_PER_THREAD * threads)
+                        .div_ceil(bands)
+                        .min(self.panel_groups),
+                ]
             }
         }
     }
@@ -137,7 +131,7 @@ impl Work for Prepared {
         let [bands, _] = self.bands_and_splits(1);
         let rows = depthwise.output.height.div_ceil(bands);
         let reached = (rows - 1) * depthwise.window.stride[0] + depthwise.window.kernel[0];
-        self.expansion.max_panels() * reached * depthwise.input.row_stride()
+        self.max_panels * reached * depthwise.input.row_stride()
     }
 
     unsafe fn run(&self, context: &Context, _phase: usize, item: usize, workspace: *mut f32) {
@@ -147,8 +141,8 @@ impl Work for Prepared {
         } = &self.step;
         let [bands, splits] = self.bands_and_splits(context.threads());
         let rows = share(depthwise.output.height, bands, item / splits);
-        let panels = share(self.panels, splits, item % splits);
-        let max_panels = self.expansion.max_panels();
+        let panels = share(self.panel_groups, splits, item % splits);
+        let max_panels = self.max_panels;
         let end = (panels.end * max_panels).min(depthwise.output.blocks);
         let (expanded, halo) = self.step.expanded(&rows);
         let band = FeatureMap {
@@ -164,8 +158,7 @@ impl Work for Prepared {
             unsafe { context.clear_halo(&band, block, 0..expanded.len()) };
         }
         for first in (panels.start * max_panels..end).step_by(max_panels) {
-            // SAFETY: Verified: both steps were, and all windows are inside the band, which has their rows. Disjoint:
-            // these rows of the blocks belong to this work item, and the workspace to this thread.
+            // SAFETY: Verified: the step was, so the band has all rows that the windows read. Disjoint: these rows of the blocks belong to this work item, and the workspace to this thread.
             unsafe {
                 self.expansion
                     .rows(context, first..end, expanded.clone(), &band);

@@ -40,9 +40,8 @@ impl Kind for GlobalPool {
     fn verify(&self, verifier: &mut Verifier) -> Checked {
         verifier.read_blocks("input", &self.input)?;
         verifier.write_blocks("output", &self.output)?;
-        same_blocks(&self.input, &self.output)?;
-        let is_pixel = [self.output.height, self.output.width] == [1, 1];
-        ensure(is_pixel, "output", Fault::Pixels)
+        same_blocks("input", &self.input, &self.output)?;
+        ensure(self.output.is_pixel(), "output", Fault::OnePixel)
     }
 
     fn prepare(&self, _: &'static Kernels) -> Box<dyn Work> {

@@ -1,7 +1,7 @@
 //! The steps of a program. One file per kind has its description in a compiled file, its planning from a graph node,
 //! its verification, its preparation for a CPU, and its work items.
 //!
-//! A new kind of step is a file here, a variant of [`Step`], and a line in each of the two functions below it.
+//! A new kind of step is a file here, a variant of [`Step`], and an arm in each of `name`, `kind` and `plan`.
 
 mod add;
 mod affine;
@@ -35,6 +35,10 @@ use crate::{
 };
 
 /// One step of a program.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a program has hundreds of steps, which are read once"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     /// Copies an input tensor into the arena.
@@ -45,7 +49,7 @@ pub enum Step {
     Winograd(Winograd),
     /// A depthwise convolution.
     Depthwise(Depthwise),
-    /// A depthwise convolution of a feature map that a 1×1 convolution expands.
+    /// A 1×1 convolution fused with the depthwise convolution that reads it.
     ExpandedDepthwise(ExpandedDepthwise),
     /// A pooling over windows.
     Pool(Pool),
@@ -82,8 +86,7 @@ impl Step {
         }
     }
 
-    /// Multiplications and additions that the step executes, if these are most of its work: that of a convolution. In
-    /// Winograd's algorithm, those of the products.
+    /// Floating-point operations of a convolution; 0 for other steps. For Winograd's algorithm, those of the products.
     pub fn operations(&self) -> u64 {
         self.kind().operations() as u64
     }
@@ -141,8 +144,11 @@ impl Step {
             Op::Convolution(_) if planner.depthwise_of(node).is_some() => return None,
             Op::Convolution(convolution) if convolution.is_depthwise => {
                 let depthwise = Depthwise::plan(planner, node, convolution);
-                match ExpandedDepthwise::plan(planner, node, &depthwise) {
-                    Some(step) => Self::ExpandedDepthwise(step),
+                match planner.expansion_of(node) {
+                    Some((expansion, of)) => Self::ExpandedDepthwise(ExpandedDepthwise {
+                        expansion: Direct::plan(planner, expansion, of),
+                        depthwise,
+                    }),
                     None => Self::Depthwise(depthwise),
                 }
             }

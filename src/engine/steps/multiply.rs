@@ -47,7 +47,7 @@ impl Kind for Multiply {
         verifier.read_blocks("factor", &self.factor)?;
         verifier.write_blocks("output", &self.output)?;
         same_size("input", &self.input, &self.output)?;
-        same_blocks(&self.factor, &self.output)?;
+        same_blocks("factor", &self.factor, &self.output)?;
         let is_same =
             [self.factor.height, self.factor.width] == [self.output.height, self.output.width];
         ensure(is_same || self.is_gate(), "factor", Fault::Pixels)

@@ -69,7 +69,7 @@ impl Kind for Pool {
         let (input, output) = (&self.input, &self.output);
         verifier.read_blocks("input", input)?;
         verifier.write_blocks("output", output)?;
-        same_blocks(input, output)?;
+        same_blocks("input", input, output)?;
         let sizes = [
             self.kernel,
             self.stride,

@@ -1,7 +1,5 @@
 //! Softmax.
 
-use std::slice;
-
 use super::{
     Kind, Work,
     verify::{Checked, Verifier, channels_fit, ensure},
@@ -21,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct Softmax {
     /// Feature map of one pixel that is read.
     pub input: FeatureMap,
-    /// Channels, without those that fill up the last block.
+    /// Channels, without padding channels.
     pub channels: usize,
     /// Feature map of one pixel that is written.
     pub output: FeatureMap,
@@ -42,8 +40,7 @@ impl Kind for Softmax {
         verifier.read_blocks("input", &self.input)?;
         verifier.write_blocks("output", &self.output)?;
         for (field, map) in [("input", &self.input), ("output", &self.output)] {
-            // One pixel without a halo: its channels are contiguous.
-            ensure(map.block_stride() == BLOCK, field, Fault::Pixels)?;
+            ensure(map.is_pixel(), field, Fault::OnePixel)?;
             channels_fit(map, self.channels)?;
         }
         Ok(())
@@ -60,20 +57,29 @@ impl Work for Softmax {
     }
 
     unsafe fn run(&self, context: &Context, _phase: usize, _item: usize, _workspace: *mut f32) {
-        // SAFETY: Verified: both feature maps have one pixel without a halo and at least these channels, which therefore
-        // are contiguous, and they do not overlap. Disjoint: the output belongs to the only work item.
-        let (from, to) = unsafe {
-            (
-                slice::from_raw_parts(context.at(self.input.offset), self.channels),
-                slice::from_raw_parts_mut(context.at(self.output.offset), self.output.len()),
-            )
+        let at = |map: &FeatureMap, channel: usize| {
+            map.offset_of(channel / BLOCK, 0, 0) + channel % BLOCK
         };
-        to.fill(0.0);
-        let largest = from.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for (channel, value) in from.iter().enumerate() {
-            to[channel] = (value - largest).exp();
+        // SAFETY: Verified: both feature maps have one pixel and blocks for these channels.
+        let logit = |channel: usize| unsafe { *context.at(at(&self.input, channel)) };
+        let largest = (0..self.channels)
+            .map(logit)
+            .fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = (0..self.channels)
+            .map(|channel| (logit(channel) - largest).exp())
+            .sum();
+        let output = &self.output;
+        for block in 0..output.blocks {
+            // SAFETY: as above. Disjoint: the output belongs to the only work item.
+            unsafe { context.clear_halo(output, block, 0..1) };
         }
-        let sum: f32 = to.iter().sum();
-        to.iter_mut().for_each(|value| *value /= sum);
+        for channel in 0..output.blocks * BLOCK {
+            let probability = match channel < self.channels {
+                true => (logit(channel) - largest).exp() / sum,
+                false => 0.0,
+            };
+            // SAFETY: as above.
+            unsafe { *context.at(at(output, channel)) = probability };
+        }
     }
 }

@@ -13,8 +13,8 @@ const PREFETCHES: [usize; 3] = [0, 1, 4];
 /// Whether the pixels of a tile have constant strides in input, residual and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    Straight,
-    Bent,
+    Strided,
+    Indirect,
 }
 
 /// The micro-kernels for all tiles of a step, chosen when the step is prepared.
@@ -38,11 +38,11 @@ impl TileKernels {
             let has_all = panels == kernels.max_panels;
             let stride = match (form, stride) {
                 _ if segment_len != 16 => 0,
-                (Form::Straight, 16) => 16,
-                (Form::Straight, 32) if has_all => 32,
+                (Form::Strided, 16) => 16,
+                (Form::Strided, 32) if has_all => 32,
                 _ => 0,
             };
-            // More prefetching than there is need for has no effect.
+            // A micro-kernel may prefetch more lines than asked for: that is only slower.
             let prefetch = match (stride, prefetch) {
                 _ if segment_len != 16 => 0,
                 (16, _) if has_all => prefetch,
@@ -63,7 +63,7 @@ impl TileKernels {
         let mut table = Vec::new();
         for panels in 1..=kernels.max_panels {
             for pixels in 1..=kernels.max_pixels {
-                for form in [Form::Straight, Form::Bent] {
+                for form in [Form::Strided, Form::Indirect] {
                     for prefetch in PREFETCHES {
                         let kernel = (kernels.micro_kernel)(&kind(pixels, panels, form, prefetch));
                         table.push(kernel.expect("a micro-kernel for every kind of tile"));
@@ -87,7 +87,7 @@ impl TileKernels {
         form: Form,
         prefetch: usize,
     ) -> MicroKernel {
-        let form = usize::from(form == Form::Bent);
+        let form = usize::from(form == Form::Indirect);
         let prefetch = match prefetch {
             0 => 0,
             1 => 1,
@@ -102,13 +102,13 @@ impl TileKernels {
         self.max_pixels
     }
 
-    /// The form of a tile for its micro-kernel. Straight tiles have one for the stride 1, and for the stride 2 if they
+    /// The form of a tile for its micro-kernel. Strided tiles have one for the stride 1, and for the stride 2 if they
     /// have all panels.
-    pub(super) fn form(&self, is_straight: bool, panels: usize) -> Form {
-        let has_straight = self.stride == 16 || self.stride == 32 && panels == self.max_panels;
-        match is_straight && has_straight {
-            true => Form::Straight,
-            false => Form::Bent,
+    pub(super) fn form(&self, is_strided: bool, panels: usize) -> Form {
+        let has_strided = self.stride == 16 || self.stride == 32 && panels == self.max_panels;
+        match is_strided && has_strided {
+            true => Form::Strided,
+            false => Form::Indirect,
         }
     }
 

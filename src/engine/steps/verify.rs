@@ -144,7 +144,7 @@ impl Verifier<'_> {
         )
     }
 
-    /// Writes a feature map, which ends the life of all that it overlaps. The step has read what it reads.
+    /// Writes a feature map, which ends the life of all that it overlaps. Call it after all reads of the step.
     pub(crate) fn write(&mut self, field: &'static str, map: &FeatureMap) -> Checked {
         self.map(field, map)?;
         let end = map.offset + map.len();
@@ -249,8 +249,8 @@ pub(crate) fn window_fits(input: &FeatureMap, output: &FeatureMap, window: &Wind
 }
 
 /// The two feature maps have the same number of blocks.
-pub(crate) fn same_blocks(input: &FeatureMap, output: &FeatureMap) -> Checked {
-    ensure(input.blocks == output.blocks, "input", Fault::Blocks)
+pub(crate) fn same_blocks(field: &'static str, input: &FeatureMap, output: &FeatureMap) -> Checked {
+    ensure(input.blocks == output.blocks, field, Fault::Blocks)
 }
 
 /// The two feature maps have the same blocks, rows and columns.
@@ -288,4 +288,4 @@ fn tensor_len(shape: &[usize]) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

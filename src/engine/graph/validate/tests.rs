@@ -197,6 +197,21 @@ fn inputs_are_numbered_from_zero_without_a_gap() {
 }
 
 #[test]
+fn a_depthwise_convolution_has_no_residual() {
+    let mut graph = graph([(input(), &[]), (convolution(1), &[0])], 8);
+    if let Op::Convolution(convolution) = &mut graph.nodes[1].op {
+        convolution.is_depthwise = true;
+        convolution.weights = vec![0.5; 16].into();
+    }
+    graph.validate().unwrap();
+    if let Op::Convolution(convolution) = &mut graph.nodes[1].op {
+        convolution.residual_stride = Some(1);
+    }
+    graph.nodes[1].inputs.push(0);
+    assert!(graph.validate().is_err());
+}
+
+#[test]
 fn a_clamp_has_bounds_in_order() {
     for (low, high) in [(Some(1.0), Some(0.0)), (Some(f32::NAN), None)] {
         let activation = Activation::Clamp { low, high };

@@ -1,6 +1,8 @@
 //! A direct convolution that is prepared to run: its work items, panels and tiles.
 
-use std::{ops::Range, ptr};
+mod tile;
+
+use std::ops::Range;
 
 use super::{
     super::{
@@ -10,11 +12,7 @@ use super::{
     Direct,
 };
 use crate::{
-    kernels::{
-        Kernels,
-        convolution::{MAX_PANELS, MAX_PIXELS, Tile},
-        elementwise::ScaleRows,
-    },
+    kernels::{Kernels, convolution::Tile},
     plan::tuning,
     program::{BLOCK, FeatureMap},
     runtime::Context,
@@ -31,10 +29,10 @@ pub(in crate::steps) struct Prepared {
     groups: Vec<Range<usize>>,
     /// The tiles into which the output pixels are cut.
     tiles: Tiles,
-    /// Number of chunks into which the tiles are cut by one thread.
+    /// Number of chunks if one thread runs.
     chunks: usize,
     /// Number of panels, or of pairs of panels if the micro-kernel computes two.
-    panels: usize,
+    panel_groups: usize,
     /// Panels of a tile.
     max_panels: usize,
     /// See [`Direct::is_flat`].
@@ -71,7 +69,7 @@ impl Prepared {
             segment_len,
             tiles: Tiles::new(pixels, kernels.max_pixels),
             chunks: pixels.div_ceil(tuning::PIXELS_PER_CHUNK),
-            panels: step.output.blocks.div_ceil(kernels.max_panels),
+            panel_groups: step.output.blocks.div_ceil(kernels.max_panels),
             max_panels: kernels.max_panels,
             is_flat: step.is_flat(),
             strides,
@@ -84,15 +82,22 @@ impl Prepared {
         }
     }
 
-    /// Number of chunks, and of work items that share the panels of each. With many chunks, threads take the same number
-    /// of them; with few, they share panels, so that each weight is read by one thread.
+    /// Number of chunks, and of work items that share the panels of each.
+    ///
+    /// With many chunks, threads take the same number of them; with few, they share panels, so that each weight is read
+    /// by one thread. If the weights are few, threads share what they can share more evenly.
     fn chunks_and_splits(&self, threads: usize) -> [usize; 2] {
-        match threads == 1 || self.chunks >= 2 * threads {
+        // Parts that the busiest thread computes, relative to an equal share.
+        let busiest = |parts: usize| (parts.div_ceil(threads) * threads) as f64 / parts as f64;
+        let has_few_weights = self.panel_len() * self.step.output.blocks <= tuning::FEW_WEIGHTS;
+        let shares_tiles = self.chunks >= 2 * threads
+            || has_few_weights && busiest(self.tiles.count) < busiest(self.panel_groups);
+        match threads == 1 || shares_tiles {
             true => [
                 self.chunks.next_multiple_of(threads).min(self.tiles.count),
                 1,
             ],
-            false => [self.chunks, threads.min(self.panels)],
+            false => [self.chunks, threads.min(self.panel_groups)],
         }
     }
 
@@ -122,7 +127,7 @@ impl Work for Prepared {
         let output = &self.step.output;
         let [chunks, splits] = self.chunks_and_splits(context.threads());
         let tiles = share(self.tiles.count, chunks, item / splits);
-        let panels = share(self.panels, splits, item % splits);
+        let panels = share(self.panel_groups, splits, item % splits);
         let blocks =
             panels.start * self.max_panels..(panels.end * self.max_panels).min(output.blocks);
         let pixels = [tiles.start, tiles.end].map(|tile| self.tiles.start(tile));
@@ -146,18 +151,13 @@ impl Work for Prepared {
                 let mut first = blocks.start;
                 while first < blocks.end {
                     let next = first + self.max_panels;
-                    let panel = output.view(first, self.max_panels);
+                    let map = output.view(first, self.max_panels);
                     let mut tile = self.tile(context, group, first);
-                    if self.step.gate.is_some() {
-                        self.gate(
-                            context,
-                            group,
-                            next.min(blocks.end) - first,
-                            workspace,
-                            &mut tile,
-                        );
+                    if let Some(gate) = &self.step.gate {
+                        let panels = next.min(blocks.end) - first;
+                        self.gate(context, gate, group, panels, workspace, &mut tile);
                     }
-                    self.panel(context, tile, group, first..blocks.end, &area, &panel);
+                    self.panel(context, tile, group, first..blocks.end, &area, &map);
                     // The outputs of the panel are still in the cache.
                     if group + 1 == self.groups.len() {
                         for block in first..next.min(blocks.end) {
@@ -173,7 +173,7 @@ impl Work for Prepared {
 
 /// Output pixels of a work item.
 struct Area {
-    /// Output row with the first pixel of the first tile.
+    /// Output row at which tile 0 begins.
     top: usize,
     tiles: Tiles,
     /// Those of the tiles that the work item computes.
@@ -186,8 +186,8 @@ impl Prepared {
         self.max_panels
     }
 
-    /// Computes some rows of the first of `blocks`, as many as a tile has, and writes them to the rows of `output`.
-    /// `blocks` ends with the last block that this thread will compute.
+    /// Computes `rows` of the first [`Self::max_panels`] blocks of `blocks`. Row 0 of `output` is row `rows.start`. The
+    /// other blocks decide only what is prefetched.
     ///
     /// # Safety
     ///
@@ -210,10 +210,15 @@ impl Prepared {
             range: 0..tiles.count,
         };
         for group in 0..self.groups.len() {
+            // The next weights are those of the next group, and only after the last those of the next panel.
+            let end = match group + 1 == self.groups.len() {
+                true => blocks.end,
+                false => blocks.end.min(blocks.start + self.max_panels),
+            };
             // SAFETY: the caller ensures what both functions require.
             unsafe {
                 let tile = self.tile(context, group, blocks.start);
-                self.panel(context, tile, group, blocks.clone(), &area, output);
+                self.panel(context, tile, group, blocks.start..end, &area, output);
             }
         }
         for block in 0..self.max_panels.min(blocks.len()) {
@@ -253,9 +258,9 @@ impl Prepared {
             let form = kernels.form(self.is_flat || pixels <= left, panels);
             let mut repeat = tiles.same(number, range.end);
             match form {
-                Form::Bent => repeat = 1,
-                Form::Straight if !self.is_flat => repeat = repeat.min(left / pixels),
-                Form::Straight => {}
+                Form::Indirect => repeat = 1,
+                Form::Strided if !self.is_flat => repeat = repeat.min(left / pixels),
+                Form::Strided => {}
             }
             if prefetching > 0 {
                 repeat = repeat.min(prefetching);
@@ -282,154 +287,6 @@ impl Prepared {
                 [y, x] = [y + x / step.output.width, x % step.output.width];
             }
         }
-    }
-
-    /// Offsets of the window and of the residual of an output pixel, for the panels from `first` on.
-    fn reads(&self, first: usize, [y, x]: [usize; 2]) -> [usize; 2] {
-        let residual = self.step.residual.as_ref().map_or(0, |residual| {
-            let [y, x] = [y, x].map(|at| at * residual.stride);
-            residual.feature_map.offset_of(first, y, x)
-        });
-        [self.step.input_offset([y, x]), residual]
-    }
-
-    /// Sets the addresses of a tile of `pixels` pixels from column `x` on. `at` has the offsets of the first pixel's
-    /// input, output and residual.
-    ///
-    /// # Safety
-    ///
-    /// The windows and residuals of these pixels, and the pixels themselves, are in the arena or the workspace.
-    unsafe fn address(
-        &self,
-        context: &Context,
-        form: Form,
-        x: usize,
-        pixels: usize,
-        mut at: [usize; 3],
-        tile: &mut Tile,
-    ) {
-        let step = &self.step;
-        let mut column = x;
-        let addressed = if form == Form::Straight { 1 } else { pixels };
-        for pixel in 0..addressed {
-            // SAFETY: the caller ensures that these addresses are valid.
-            unsafe {
-                tile.input[pixel] = context.at(at[0]);
-                tile.output[pixel] = context.at(at[1]);
-                if step.residual.is_some() {
-                    tile.residual[pixel] = context.at(at[2]);
-                }
-            }
-            column += 1;
-            let strides = if column == step.output.width {
-                column = 0;
-                &self.strides_to_row
-            } else {
-                &self.strides
-            };
-            at = std::array::from_fn(|map| at[map].wrapping_add(strides[map]));
-        }
-    }
-
-    /// Floats of a panel's weights.
-    fn panel_len(&self) -> usize {
-        self.segments.len() * self.segment_len * BLOCK
-    }
-
-    /// The arguments that all tiles of a panel and a group share.
-    ///
-    /// # Safety
-    ///
-    /// The step was verified.
-    unsafe fn tile(&self, context: &Context, group: usize, first: usize) -> Tile {
-        let step = &self.step;
-        let segments = &self.groups[group];
-        let [low, high] = step.activation.bounds();
-        let residual = step.residual.as_ref();
-        // SAFETY: Verified: weights and biases of all panels are in the weights.
-        unsafe {
-            let weights =
-                context.weights_at(step.weights + segments.start * self.segment_len * BLOCK);
-            Tile {
-                repeat: 1,
-                input: [ptr::null(); MAX_PIXELS],
-                segments: self.segments[segments.clone()].as_ptr(),
-                segment_count: segments.len(),
-                segment_len: self.segment_len,
-                weights: std::array::from_fn(|panel| {
-                    weights.wrapping_add((first + panel) * self.panel_len())
-                }),
-                prefetch: [ptr::null(); MAX_PANELS],
-                bias: match group {
-                    0 => context.weights_at(step.bias + first * BLOCK),
-                    _ => ptr::null(),
-                },
-                is_last: group + 1 == self.groups.len(),
-                residual: [ptr::null(); MAX_PIXELS],
-                residual_stride: residual.map_or(0, |residual| residual.stride * BLOCK),
-                residual_panel_stride: residual.map_or(0, |of| of.feature_map.block_stride()),
-                output: [ptr::null_mut(); MAX_PIXELS],
-                output_panel_stride: 0,
-                low,
-                high,
-            }
-        }
-    }
-
-    /// Multiplies the weights of a tile's panels by the gate, and lets the tile use the products.
-    ///
-    /// # Safety
-    ///
-    /// The step was verified, and the workspace has room.
-    unsafe fn gate(
-        &self,
-        context: &Context,
-        group: usize,
-        panels: usize,
-        workspace: *mut f32,
-        tile: &mut Tile,
-    ) {
-        let Some(gate) = &self.step.gate else {
-            return;
-        };
-        let segments = &self.groups[group];
-        let rows = segments.len() * self.segment_len;
-        for (panel, weights) in tile.weights.iter_mut().enumerate().take(panels) {
-            // SAFETY: Verified: the gate has a factor for each float of a window, contiguous in the arena. The caller
-            // ensures that the workspace has room. Instructions: the CPU has them.
-            unsafe {
-                let output = workspace.add(panel * rows * BLOCK);
-                (context.kernels().scale)(&ScaleRows {
-                    factors: context.at(gate.offset + segments.start * self.segment_len),
-                    input: *weights,
-                    output,
-                    rows,
-                });
-                *weights = output;
-            }
-        }
-    }
-
-    /// The weights that come after those of a panel and a group. The address may be beyond the weights.
-    fn next_panel(
-        &self,
-        context: &Context,
-        group: usize,
-        first: usize,
-        blocks: &Range<usize>,
-    ) -> *const f32 {
-        let next = first + self.max_panels;
-        let [group, panel] = if next < blocks.end {
-            [group, next]
-        } else if group + 1 < self.groups.len() {
-            [group + 1, blocks.start]
-        } else {
-            [0, blocks.end]
-        };
-        let float = self.groups[group].start * self.segment_len * BLOCK;
-        let start = self.step.weights + panel * self.panel_len() + float;
-        // SAFETY: the offset 0 is in the weights.
-        unsafe { context.weights_at(0) }.wrapping_add(start)
     }
 
     /// Applies the curve of the activation to some pixels of a block.

@@ -1,22 +1,5 @@
 //! One sound program with a step of every kind, and a change for every fault.
 
-mod program;
-
-use self::program::{RELU, map, pixel, program};
-use super::*;
-use crate::{
-    program::TensorLayout,
-    steps::{Affine, Load, Step, Store},
-};
-
-fn refused(change: impl FnOnce(&mut Program)) -> ProgramError {
-    let mut program = program();
-    let weights_len = program.weights_len;
-    verify(&program, weights_len).unwrap();
-    change(&mut program);
-    verify(&program, weights_len).unwrap_err()
-}
-
 /// The field and the fault of the first step of a kind, after a change of it.
 macro_rules! fault {
     ($kind:ident, |$step:ident| $change:expr) => {{
@@ -35,6 +18,24 @@ macro_rules! fault {
             error => panic!("{error}"),
         }
     }};
+}
+
+mod convolutions;
+pub(crate) mod program;
+
+use self::program::{RELU, map, pixel, program};
+use super::*;
+use crate::{
+    program::TensorLayout,
+    steps::{Affine, Load, Step, Store},
+};
+
+fn refused(change: impl FnOnce(&mut Program)) -> ProgramError {
+    let mut program = program();
+    let weights_len = program.weights_len;
+    verify(&program, weights_len).unwrap();
+    change(&mut program);
+    verify(&program, weights_len).unwrap_err()
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn sizes_match() {
     );
     assert_eq!(
         fault!(GlobalPool, |step| step.output = map(1)),
-        ("output", Fault::Pixels)
+        ("output", Fault::OnePixel)
     );
     assert_eq!(
         fault!(Multiply, |step| step.output = pixel(0)),
@@ -286,48 +287,6 @@ fn sizes_match() {
     assert_eq!(
         fault!(Direct, |step| step.residual = Some(residual(0))),
         ("residual", Fault::WindowRange)
-    );
-}
-
-#[test]
-fn an_expansion_is_what_its_depthwise_convolution_reads() {
-    let residual = Residual {
-        feature_map: map(2),
-        stride: 1,
-    };
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| step.expansion.residual =
-            Some(residual)),
-        ("expansion", Fault::Expansion)
-    );
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| step.depthwise.input.halo.top = 2),
-        ("expansion", Fault::Expansion)
-    );
-    // Both have one address, but that of a place in the arena.
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| {
-            step.expansion.output = map(1);
-            step.depthwise.input = map(1);
-        }),
-        ("expansion", Fault::Expansion)
-    );
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| {
-            step.expansion.output.halo.right = MAX_SIZE - 1;
-            step.expansion.output.halo.bottom = MAX_SIZE - 1;
-            step.depthwise.input = step.expansion.output;
-        }),
-        ("expansion", Fault::LargeMap)
-    );
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| step.depthwise.output = map(2)),
-        ("output", Fault::Overlap)
-    );
-    assert_eq!(
-        fault!(ExpandedDepthwise, |step| step.depthwise.window.origin[0] =
-            1),
-        ("window", Fault::WindowOutside)
     );
 }
 

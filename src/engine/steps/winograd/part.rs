@@ -196,7 +196,7 @@ impl<'a> Part<'a> {
             unsafe {
                 tile.input[0] = self.inputs.add(input);
                 tile.output[0] = self.outputs.add(output);
-                kernels.get(parts.pixels(part), panels, Form::Straight, lines)(&tile);
+                kernels.get(parts.pixels(part), panels, Form::Strided, lines)(&tile);
             }
             part += tile.repeat;
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A feature map of 16 channels and 8 × 8 pixels, with a halo of 1; the maps have the numbers 0, 1, 2 and so on.
-pub(super) fn map(number: usize) -> FeatureMap {
+pub(crate) fn map(number: usize) -> FeatureMap {
     let map = FeatureMap {
         offset: 0,
         blocks: 1,
@@ -32,7 +32,7 @@ pub(super) fn map(number: usize) -> FeatureMap {
 }
 
 /// A feature map of 16 channels and one pixel, after the maps 0 to 3.
-pub(super) fn pixel(number: usize) -> FeatureMap {
+pub(crate) fn pixel(number: usize) -> FeatureMap {
     FeatureMap {
         offset: 4 * map(0).len() + number * BLOCK,
         blocks: 1,
@@ -44,7 +44,7 @@ pub(super) fn pixel(number: usize) -> FeatureMap {
 }
 
 const WEIGHTS: usize = 9 * BLOCK * BLOCK;
-pub(super) const RELU: Activation = Activation::RELU;
+pub(crate) const RELU: Activation = Activation::RELU;
 
 fn window() -> Window {
     Window {
@@ -54,7 +54,7 @@ fn window() -> Window {
     }
 }
 
-pub(super) fn program() -> Program {
+pub(crate) fn program() -> Program {
     let steps = vec![
         Step::Load(Load {
             input: 0,
@@ -141,6 +141,20 @@ pub(super) fn program() -> Program {
             output: pixel(1),
             scale: 0,
             shift: BLOCK,
+            activation: RELU,
+        }),
+        Step::Direct(Direct {
+            input: map(2),
+            output: map(1),
+            window: Window {
+                kernel: [1, 1],
+                stride: [1, 1],
+                origin: [1, 1],
+            },
+            weights: 0,
+            bias: WEIGHTS,
+            residual: None,
+            gate: Some(pixel(1)),
             activation: RELU,
         }),
         Step::Multiply(Multiply {
