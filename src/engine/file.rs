@@ -327,7 +327,8 @@ mod tests {
     }
 
     /// If this fails, the order of packed weights or the description of a step has changed: then [`VERSION`] changes
-    /// too, because an older compiled file would be read wrongly.
+    /// too, because an older compiled file would be read wrongly. A new step in the sound program changes the last hash
+    /// alone, without a new version.
     #[test]
     fn the_format_changes_only_with_its_version() {
         let (program, weights) = plan(&every_packing()).unwrap();

@@ -4,8 +4,8 @@
 //!
 //! Every model runs through tract: it parses, types and checks the ONNX file, and it runs the plan. tract's own
 //! kernels take twice as long on a ResNet-50 (`benches/README.md`). So this crate replaces the nodes of a graph it knows by one
-//! operator with kernels of its own ([`op`]). A graph with an operator that this crate does not know is left to tract,
-//! and callers use one interface for both.
+//! operator with kernels of its own ([`op`]). For a graph with an operator that this crate does not know, [`prepare`] returns
+//! [`EngineError::Import`], and the caller runs the graph on tract, through the same interface.
 //!
 //! # From a model to outputs
 //!
@@ -20,7 +20,7 @@
 //! | [`graph`] | operations over tensors, and the checks that their shapes and weights fit each other |
 //! | [`activation`] | the functions of one value that end an operation |
 //! | [`passes`] | rewrites that save work and leave the outputs as they are |
-//! | [`plan`](mod@plan) | gives each feature map a layout and a place in the arena, and chooses algorithms |
+//! | [`plan`](mod@plan) | gives each feature map a layout and a place in the arena, and chooses algorithms (`winograd_tile`) |
 //! | [`program`], [`steps`] | the result: steps over feature maps. One file per kind of step |
 //! | `pack` | packs weights in the order in which the micro-kernels read them |
 //! | [`file`](mod@file) | keeps a program and its weights in a compiled file |

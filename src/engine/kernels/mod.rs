@@ -2,7 +2,7 @@
 //! `kernels!`, which fills one table of functions per set.
 //!
 //! A new instruction set is a file with a vector and a `kernels!` invocation, and an arm in `Kernels::of`. A new loop
-//! is a file, a field of `Kernels`, and a function in `kernels!`.
+//! is a function, a field of `Kernels`, and in `kernels!` a line `wrap!` and an entry of `KERNELS`.
 
 pub(crate) mod activation;
 #[cfg(target_arch = "x86_64")]
