@@ -169,21 +169,23 @@ def on_cpus(count: int) -> None:
 def take_turns(peers: dict, threads: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Runs all in turns. Returns the answer and the milliseconds of each."""
     processes, answers = {}, {}
-    for name, (command, environment) in peers.items():
-        processes[name] = subprocess.Popen(
-            command,
-            env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(errors := tempfile.TemporaryFile("w+")),
-            preexec_fn=lambda: on_cpus(threads),
-        )
-        answer = processes[name].stdout.readline()
-        if not answer:
-            errors.seek(0)
-            sys.exit(f"{name} failed:\n{errors.read()}")
-        answers[name] = json.loads(answer)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (command, environment) in peers.items():
+            log = Path(folder) / name
+            with log.open("w") as errors:
+                processes[name] = subprocess.Popen(
+                    command,
+                    env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    preexec_fn=lambda: on_cpus(threads),
+                )
+            answer = processes[name].stdout.readline()
+            if not answer:
+                sys.exit(f"{name} failed:\n{log.read_text()}")
+            answers[name] = json.loads(answer)
     times = {name: [] for name in processes}
     for _ in range(rounds):
         # A random order in each round, because each process finds the caches as the one before left them.

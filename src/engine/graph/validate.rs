@@ -1,7 +1,7 @@
 //! Validation of a graph: planning and packing rely on it.
 
 use super::{Convolution, Graph, Node, NodeId, Op, Padding, Pool, Shape};
-use crate::{activation::Activation, program::BLOCK};
+use crate::{activation::Activation, program::BLOCK, steps::verify::MAX_SIZE};
 
 /// Why a graph is not valid. None of these is worth a retry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,12 @@ pub enum GraphError {
     /// Indices of inputs with a gap or a repetition.
     #[error("the inputs have the indices {0:?}: expected 0, 1, 2 and so on, each once")]
     Inputs(Vec<usize>),
+    /// A tensor, a window or a padding larger than any model's.
+    #[error("a size of node {node} is not below {MAX_SIZE}")]
+    Large {
+        /// Number of the node.
+        node: NodeId,
+    },
     /// A tensor without values.
     #[error("node {node} produces an empty tensor")]
     Empty {
@@ -111,6 +117,9 @@ impl Graph {
                     return Err(GraphError::Order { node, tensor });
                 }
             }
+            if !description.sizes().into_iter().all(|size| size < MAX_SIZE) {
+                return Err(GraphError::Large { node });
+            }
             if description.shape.channels == 0 || description.shape.pixels() == 0 {
                 return Err(GraphError::Empty { node });
             }
@@ -129,7 +138,10 @@ impl Graph {
                 return Err(GraphError::UnknownOutput { output, tensor });
             };
             let len = from.channels * from.pixels();
-            if shape.iter().product::<usize>() != len {
+            let of_shape = shape
+                .iter()
+                .try_fold(1usize, |len, &axis| len.checked_mul(axis));
+            if of_shape != Some(len) {
                 let shape = shape.clone();
                 return Err(GraphError::OutputShape { output, shape, len });
             }
@@ -211,6 +223,34 @@ impl Graph {
             return Err(GraphError::Activation { node });
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// The sizes of its tensor and of its windows. Products of four of them have to fit in 64 bits.
+    fn sizes(&self) -> Vec<usize> {
+        let Shape {
+            channels,
+            height,
+            width,
+        } = self.shape;
+        let mut sizes = vec![channels, height, width];
+        let paddings = match &self.op {
+            Op::Convolution(of) => {
+                sizes.extend([of.kernel, of.stride].as_flattened());
+                sizes.extend(of.residual_stride);
+                vec![of.padding]
+            }
+            Op::Pool(of) => {
+                sizes.extend([of.kernel, of.stride].as_flattened());
+                vec![of.zeros, of.outside]
+            }
+            _ => Vec::new(),
+        };
+        for Padding { before, after } in paddings {
+            sizes.extend([before, after].as_flattened());
+        }
+        sizes
     }
 }
 

@@ -10,7 +10,7 @@ mod strides;
 
 use std::mem;
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Op};
 
 /// A graph pass.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,7 @@ fn sweep(graph: &mut Graph) {
         is_read[*output] = true;
     }
     for node in (0..graph.nodes.len()).rev() {
+        is_read[node] |= matches!(graph.nodes[node].op, Op::Input { .. });
         if is_read[node] {
             for &input in &graph.nodes[node].inputs {
                 is_read[input] = true;
@@ -136,7 +137,7 @@ mod tests {
     use crate::{
         activation::Activation,
         fixtures::{convolution, graph, input, shape},
-        graph::Op,
+        program::TensorLayout,
     };
 
     #[test]
@@ -153,6 +154,20 @@ mod tests {
         assert_eq!(graph.nodes.len(), 2);
         assert_eq!(graph.outputs, [(1, vec![1, 16, 8, 8])]);
         assert_eq!(graph.shape(1), shape(8));
+    }
+
+    #[test]
+    fn an_input_of_the_network_stays_unread() {
+        let second = Op::Input {
+            index: 1,
+            layout: TensorLayout::Nchw,
+            affine: None,
+        };
+        let nodes = [(input(), &[][..]), (second, &[]), (convolution(1), &[1])];
+        let mut graph = graph(nodes, 8);
+        super::run(&mut graph);
+        graph.validate().unwrap();
+        assert_eq!(graph.nodes.len(), 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!
 //! ```sh
 //! python benches/networks.py target/networks --side 160 --classes 5
-//! NETWORKS_DIR="$PWD/target/networks" cargo test --locked --package moth-engine --test networks -- --ignored
+//! NETWORKS_DIR="$PWD/target/networks" cargo test --locked --test networks -- --ignored
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]

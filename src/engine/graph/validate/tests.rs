@@ -197,6 +197,23 @@ fn inputs_are_numbered_from_zero_without_a_gap() {
 }
 
 #[test]
+fn sizes_are_those_of_a_model() {
+    for padding in [1 << 16, 1 << 31, usize::MAX - 1] {
+        let mut graph = graph([(input(), &[]), (convolution(1), &[0])], 8);
+        if let Op::Convolution(convolution) = &mut graph.nodes[1].op {
+            convolution.padding.before[1] = padding;
+        }
+        assert_eq!(graph.validate(), Err(GraphError::Large { node: 1 }));
+    }
+    let mut graph = graph([(input(), &[])], 8);
+    graph.outputs[0].1 = vec![1 << 33, 1 << 33];
+    assert!(matches!(
+        graph.validate(),
+        Err(GraphError::OutputShape { .. })
+    ));
+}
+
+#[test]
 fn a_depthwise_convolution_has_no_residual() {
     let mut graph = graph([(input(), &[]), (convolution(1), &[0])], 8);
     if let Op::Convolution(convolution) = &mut graph.nodes[1].op {
