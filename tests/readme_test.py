@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -214,8 +215,10 @@ def check_cargo(arguments: list[str]) -> None:
         assert f'name = "{target}"' in (ROOT / "tests/fuzz/Cargo.toml").read_text(), target
         return
     assert command in ("bench", "build", "doc", "test"), shlex.join(arguments)
-    package = options[options.index("--package") + 1] if "--package" in options else ""
-    root = ROOT / {"": ".", "moth-engine": "src/engine"}[package]
+    # Without a package, cargo takes the default members of the workspace.
+    roots = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["default-members"]
+    if "--package" in options:
+        roots = [{"moth-engine": "src/engine"}[options[options.index("--package") + 1]]]
     folders = {"--test": "tests", "--bench": "benches"}
     options = iter(options)
     for option in options:
@@ -223,14 +226,17 @@ def check_cargo(arguments: list[str]) -> None:
             break
         if option in folders:
             name = next(options)
-            places = (root / folders[option] / f"{name}.rs", root / folders[option] / name / "main.rs")
+            places = [
+                ROOT / root / folders[option] / file for root in roots for file in (f"{name}.rs", f"{name}/main.rs")
+            ]
             assert any(place.is_file() for place in places), f"{shlex.join(arguments)}: no target {name}"
         elif option == "--package":
             next(options)
         elif option.startswith("-"):
             assert option in ("--lib", "--locked", "--no-deps", "--release"), shlex.join(arguments)
         else:
-            tests = "".join(file.read_text() for file in root.rglob("tests/**/*.rs"))
+            files = (file for root in roots for file in (ROOT / root / "tests").rglob("*.rs"))
+            tests = "".join(file.read_text() for file in files)
             assert command == "test" and f"fn {option}" in tests, f"{shlex.join(arguments)}: no test {option}"
 
 
