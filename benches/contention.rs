@@ -24,12 +24,13 @@ use chrono_tz::Africa::Lagos;
 use clap::Parser;
 use moth_classifier::{
     aws::Deadline,
+    capture::{Capture, CaptureSource},
     config::FunctionConfig,
     ledger::{Ledger, Written},
     local::{Local, Settings, tables},
     model::{Label, Probabilities},
     object::{ObjectCreated, ObjectVersion, VersionId},
-    prediction::Prediction,
+    prediction::{PhotoFile, Prediction},
 };
 use proxy::{Fault, Proxy};
 use serde::Serialize;
@@ -147,7 +148,7 @@ async fn measure(arguments: &Arguments, k: usize, writers: usize, one_in: u64) -
         commits,
         attempts_per_commit: attempts as f64 / commits as f64,
         // Two units for each item of a transaction, even if it is cancelled.
-        write_units_per_photo: (attempts * 2 * (2 * k + 1)) as f64 / photos,
+        write_units_per_photo: (attempts * 2 * (2 * k + 2)) as f64 / photos,
         photos_per_second: photos / seconds,
         seconds,
     }
@@ -180,7 +181,24 @@ fn prediction(n: usize, labels: &Arc<[Label]>) -> Prediction {
         created,
         probabilities: Probabilities::new(Arc::clone(labels), vec![1.0]).unwrap(),
         model_version: "d53b8b1f68a1".into(),
-        captured: now.with_timezone(&Lagos),
+        class: labels[0].clone(),
+        waits_for_review: false,
+        capture: Capture {
+            at: now.fixed_offset(),
+            source: CaptureSource::Upload,
+            doubt: None,
+            night: now.date_naive(),
+            station: None,
+            camera: None,
+            position: None,
+        },
+        file: PhotoFile {
+            width: 500,
+            height: 500,
+            bytes: 100_000,
+            sha256: [0; 32],
+        },
+        uploaded: now.with_timezone(&Lagos),
         predicted_at: now,
     }
 }

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     config::ComputeConfig,
     cpus::Cpus,
     error::Error,
     model::{InputTensor, Manifest, Model, ModelError, Probabilities},
-    photo::{self, Encoded, Limits, Rejection, sniff},
+    photo::{self, Encoded, Limits, Properties, Rejection, sniff},
 };
 
 /// A model, the limits on its photos, and the CPUs on which it runs.
@@ -35,7 +37,11 @@ pub enum Verdict {
 pub struct Classified {
     /// The model's output.
     pub probabilities: Probabilities,
-    /// Time to decode, resize and normalize.
+    /// What the file says about the photo.
+    pub properties: Properties,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Time to decode, resize, normalize and hash.
     pub decode: Duration,
     /// Time to run the model.
     pub inference: Duration,
@@ -99,16 +105,19 @@ impl Classifier {
     pub fn classify(&self, bytes: &[u8]) -> Result<Verdict, Error> {
         let computation = self.cpus.start();
         let started = Instant::now();
-        let input = match self.input(bytes) {
-            Ok(input) => input,
+        let (input, properties) = match self.prepare(bytes) {
+            Ok(prepared) => prepared,
             Err(rejection) => return Ok(Verdict::Rejected(rejection)),
         };
+        let sha256 = Sha256::digest(bytes).into();
         let decode = started.elapsed();
 
         let started = Instant::now();
         let probabilities = self.model.run(&input, computation.threads());
         Ok(Verdict::Classified(Classified {
             probabilities: probabilities.map_err(|error| Error::Model(error.to_string()))?,
+            properties,
+            sha256,
             decode,
             inference: started.elapsed(),
         }))
@@ -121,15 +130,21 @@ impl Classifier {
     /// A [`Rejection`] if the bytes are no photo that this function can classify. A panic inside a decoder
     /// is caught and counts as damage.
     pub fn input(&self, bytes: &[u8]) -> Result<InputTensor, Rejection> {
+        let (input, _) = self.prepare(bytes)?;
+        Ok(input)
+    }
+
+    fn prepare(&self, bytes: &[u8]) -> Result<(InputTensor, Properties), Rejection> {
         let Manifest {
             input, preprocess, ..
         } = self.model.manifest();
-        let (image, _reserved) = catch_panic(bytes, || {
+        let (image, properties, _reserved) = catch_panic(bytes, || {
             let encoded = Encoded::open(bytes, self.limits)?;
             let reserved = self.cpus.reserve_pixels(encoded.pixels());
-            Ok((encoded.decode(input)?, reserved))
+            let properties = encoded.properties();
+            Ok((encoded.decode(input)?, properties, reserved))
         })?;
-        Ok(photo::tensor(&image, input, preprocess))
+        Ok((photo::tensor(&image, input, preprocess), properties))
     }
 }
 

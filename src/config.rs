@@ -9,10 +9,12 @@ use std::{
     thread,
 };
 
+use chrono::NaiveTime;
 use chrono_tz::Tz;
 use moth_engine::isa::Isa;
 
 use crate::{
+    capture::{KeyPattern, Rules},
     cpus::{granted_cpus, memory_of_cpus},
     photo::Limits,
 };
@@ -22,6 +24,16 @@ const MAX_IMAGE_BYTES: u64 = 50 * 1024 * 1024;
 /// 50 megapixels are 150 MB as RGB, and 400 MB more while a 16-bit RGBA PNG is decoded. All threads together
 /// decode no more pixels at a time, so this bounds the memory of decoding.
 const MAX_IMAGE_PIXELS: u64 = 50_000_000;
+
+/// From noon to noon a trap catches the moths of one night.
+const NOON: NaiveTime = match NaiveTime::from_hms_opt(12, 0, 0) {
+    Some(noon) => noon,
+    None => NaiveTime::MIN,
+};
+/// Format of NIGHT_STARTS.
+const TIME_OF_DAY: &str = "%H:%M";
+/// A record under this probability waits for review.
+const REVIEW_BELOW: f32 = 0.9;
 
 /// What classifying a photo needs. The function, `classify` and `local` use it alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +48,26 @@ pub struct ComputeConfig {
     pub cpus: usize,
 }
 
+/// How a classified photo becomes a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordConfig {
+    /// TIME_ZONE: the zone of days and nights, and of clocks that name none.
+    /// NIGHT_STARTS: the time of day at which a night begins.
+    /// KEY_PATTERN: where station and camera are in an object key.
+    pub capture: Rules,
+    /// UNKNOWN_BELOW: the threshold of all labels, instead of the model's thresholds.
+    pub unknown_below: Option<f32>,
+    /// REVIEW_BELOW: a record with a lower probability waits for review.
+    pub review_below: f32,
+}
+
 /// What the function needs: [`ComputeConfig`], and where and how to count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FunctionConfig {
     /// What classifying needs.
     pub compute: ComputeConfig,
-    /// TIME_ZONE: the zone that decides on which day a photo counts.
-    pub time_zone: Tz,
+    /// How photos become records.
+    pub record: RecordConfig,
     /// PREDICTIONS_TABLE and LEDGER_TABLE.
     pub tables: Tables,
 }
@@ -103,7 +128,7 @@ impl FunctionConfig {
         let tables = environment.tables();
         let config = Self {
             compute: environment.compute(),
-            time_zone: environment.time_zone(),
+            record: environment.record(),
             tables,
         };
         environment.finish(config)
@@ -121,7 +146,7 @@ impl FunctionConfig {
         let mut environment = Environment::new(&variable);
         let config = Self {
             compute: environment.compute(),
-            time_zone: environment.time_zone(),
+            record: environment.record(),
             tables,
         };
         environment.finish(config)
@@ -130,9 +155,32 @@ impl FunctionConfig {
     /// The environment variables from which [`read`](Self::read) gives this configuration again.
     pub fn to_env(&self) -> Vec<(&'static str, OsString)> {
         let mut env = self.compute.to_env();
-        env.push(("TIME_ZONE", self.time_zone.name().into()));
+        env.extend(self.record.to_env());
         env.push(("PREDICTIONS_TABLE", self.tables.predictions.clone().into()));
         env.push(("LEDGER_TABLE", self.tables.ledger.clone().into()));
+        env
+    }
+}
+
+impl RecordConfig {
+    fn to_env(&self) -> Vec<(&'static str, OsString)> {
+        let Rules {
+            time_zone,
+            night_starts,
+            key_pattern,
+        } = &self.capture;
+        let mut env: Vec<(&str, OsString)> = vec![
+            ("TIME_ZONE", time_zone.name().into()),
+            (
+                "NIGHT_STARTS",
+                night_starts.format(TIME_OF_DAY).to_string().into(),
+            ),
+            ("KEY_PATTERN", key_pattern.as_str().into()),
+            ("REVIEW_BELOW", self.review_below.to_string().into()),
+        ];
+        if let Some(threshold) = self.unknown_below {
+            env.push(("UNKNOWN_BELOW", threshold.to_string().into()));
+        }
         env
     }
 }
@@ -179,9 +227,54 @@ impl<'a> Environment<'a> {
         }
     }
 
-    fn time_zone(&mut self) -> Tz {
-        self.parsed("TIME_ZONE", "an IANA time zone such as Africa/Lagos")
-            .unwrap_or(Tz::Africa__Lagos)
+    fn record(&mut self) -> RecordConfig {
+        let time_zone = self.parsed("TIME_ZONE", "an IANA time zone such as Africa/Lagos");
+        RecordConfig {
+            capture: Rules {
+                time_zone: time_zone.unwrap_or(Tz::Africa__Lagos),
+                night_starts: self.time_of_day("NIGHT_STARTS").unwrap_or(NOON),
+                key_pattern: self.key_pattern(),
+            },
+            unknown_below: self.probability("UNKNOWN_BELOW"),
+            review_below: self.probability("REVIEW_BELOW").unwrap_or(REVIEW_BELOW),
+        }
+    }
+
+    fn time_of_day(&mut self, name: &str) -> Option<NaiveTime> {
+        let value = self.text(name)?;
+        let time = NaiveTime::parse_from_str(&value, TIME_OF_DAY).ok();
+        if time.is_none() {
+            self.problems.push(format!(
+                "{name} is {value:?}, not a time of day such as 12:00"
+            ));
+        }
+        time
+    }
+
+    fn key_pattern(&mut self) -> KeyPattern {
+        let name = "KEY_PATTERN";
+        let Some(value) = self.text(name) else {
+            return KeyPattern::default();
+        };
+        value.parse().unwrap_or_else(|error| {
+            self.problems.push(format!("{name} is {value:?}: {error}"));
+            KeyPattern::default()
+        })
+    }
+
+    /// A number from 0 to 1.
+    fn probability(&mut self, name: &str) -> Option<f32> {
+        let value = self.text(name)?;
+        let probability = value
+            .parse()
+            .ok()
+            .filter(|value| (0.0..=1.0).contains(value));
+        if probability.is_none() {
+            self.problems.push(format!(
+                "{name} is {value:?}, not a probability from 0 to 1"
+            ));
+        }
+        probability
     }
 
     fn tables(&mut self) -> Tables {
@@ -273,7 +366,12 @@ mod tests {
     #[test]
     fn only_the_tables_are_required() {
         let config = read(&TABLES).unwrap();
-        assert_eq!(config.time_zone, Tz::Africa__Lagos);
+        assert_eq!(config.record.capture.time_zone, Tz::Africa__Lagos);
+        assert_eq!(config.record.capture.night_starts.to_string(), "12:00:00");
+        assert_eq!(
+            (config.record.unknown_below, config.record.review_below),
+            (None, 0.9)
+        );
         assert_eq!(config.compute.model_dir, PathBuf::from("model"));
         assert_eq!(
             config.compute.limits,
@@ -295,6 +393,10 @@ mod tests {
             ("MAX_IMAGE_PIXELS", "12"),
             ("MAX_CPU_ISA", "portable"),
             ("TIME_ZONE", "Pacific/Auckland"),
+            ("NIGHT_STARTS", "00:30"),
+            ("KEY_PATTERN", "^(?<camera>[^-]+)-"),
+            ("UNKNOWN_BELOW", "0.55"),
+            ("REVIEW_BELOW", "0"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"),
         ];
         for variables in [&TABLES[..], &[&TABLES[..], &set].concat()] {
@@ -318,6 +420,10 @@ mod tests {
         let error = read(&[
             ("PREDICTIONS_TABLE", "no spaces"),
             ("TIME_ZONE", "Lagos"),
+            ("NIGHT_STARTS", "noon"),
+            ("KEY_PATTERN", "^[^/]+/"),
+            ("UNKNOWN_BELOW", "1.5"),
+            ("REVIEW_BELOW", "NaN"),
             ("MAX_IMAGE_BYTES", "0"),
             ("MAX_IMAGE_PIXELS", "-1"),
             ("MAX_CPU_ISA", "mmx"),
@@ -329,6 +435,10 @@ mod tests {
             "PREDICTIONS_TABLE",
             "LEDGER_TABLE",
             "TIME_ZONE",
+            "NIGHT_STARTS",
+            "KEY_PATTERN",
+            "UNKNOWN_BELOW",
+            "REVIEW_BELOW",
             "MAX_IMAGE_BYTES",
             "MAX_IMAGE_PIXELS",
             "MAX_CPU_ISA",

@@ -75,6 +75,7 @@ impl Handler {
             backend @ Backend::Engine(..) => warn!(%backend, "model"),
             backend => info!(%backend, "model"),
         }
+        let time_zone = config.record.capture.time_zone;
         let max_bytes = config.compute.limits.bytes;
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), max_bytes);
         let ledger = Ledger::new(
@@ -83,9 +84,9 @@ impl Handler {
             config.tables.ledger,
         );
         Ok(Self {
-            pipeline: Pipeline::new(bucket, classifier, ledger, config.time_zone),
+            pipeline: Pipeline::new(bucket, classifier, ledger, config.record),
             region,
-            time_zone: config.time_zone,
+            time_zone,
             is_warm: AtomicBool::new(false),
         })
     }

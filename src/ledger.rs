@@ -1,16 +1,18 @@
 //! Counting exactly once: the commit protocol over the two tables.
 //!
-//! The ledger has the partition key `LedgerKey` and two kinds of items:
+//! The ledger has the partition key `LedgerKey` and these kinds of items:
 //!
 //! - `object/<uuid>`: the object version is COUNTED, or REJECTED with a reason;
-//! - `count/<date>/<class>`: `Issued`, the last ordinal that was issued, which never decreases, and `Live`,
-//!   the number of records, which decreases when a record is deleted.
+//! - `count/<date>/<class>`: `Issued`, the last ordinal that was issued, which never decreases; `Live`, the number of
+//!   records; and for each model version the numbers of records in ten bins of their probability;
+//! - `night/<night>/<class>`: `Live`, the number of records of a trap night.
 //!
-//! Predictions of one day and class are committed together. One `TransactWriteItems` puts each photo's
-//! object item if it is absent, puts the records with the ordinals n + 1 … n + k, and sets `Issued` to
-//! n + k on the condition that it is still n. So each object version is counted once, even with concurrent writers,
-//! and the ordinals of a day and class are 1..N without gap or repeat. An `ADD` without a condition would not do: the
-//! SDK repeats a call whose response was lost, and the counter would grow twice.
+//! Predictions of one day, class and night are committed together. One `TransactWriteItems` puts each photo's
+//! object item if it is absent, puts the records with the ordinals n + 1 … n + k, adds k to the night, and sets
+//! `Issued` to n + k on the condition that it is still n. So each object version is counted once, even with concurrent writers,
+//! and the ordinals of a day and class are 1..N without gap or repeat. An `ADD` alone would not do: the SDK
+//! repeats a call whose response was lost, and the counter would grow twice. Beside the absent objects it is safe, because
+//! the whole transaction has their condition.
 //!
 //! A cancelled transaction returns the items that failed their conditions. Photos that are counted already
 //! leave the group, and the others are tried again at once. If only the counter failed, they are tried again after a
@@ -23,8 +25,9 @@
 //!
 //! # Cost
 //!
-//! A transaction consumes two write units for each item of up to 1 KB: 2(2k + 1) for k predictions. That is
-//! 6 for each photo with k = 1, 4.2 with k = 10 and 4.04 with k = 49. A cancelled transaction costs as much.
+//! A transaction consumes two write units for each item of up to 1 KB: 2(2k + 2) for k predictions. That is 8 for each
+//! photo with k = 1, 4.4 with k = 10 and 4.08 with k = 49. A cancelled transaction costs as much. The index `ByNight` adds
+//! one unit for each record, and `ToReview` one for each that waits for review.
 //! `benches/contention.rs` measures what contention for a counter adds.
 
 mod commit;
@@ -44,10 +47,12 @@ use crate::{
     model::Label,
 };
 pub use commit::Committed;
-pub use item::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE};
+pub use item::{
+    BY_NIGHT, CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE, TO_REVIEW,
+};
 
-/// Maximum number of predictions in one transaction: an object item and a record for each, and the
-/// counter, are 99 of the 100 items that DynamoDB allows.
+/// Maximum number of predictions in one transaction: an object item and a record for each, and the counters of day and
+/// night, are the 100 items that DynamoDB allows.
 pub const MAX_GROUP: usize = 49;
 /// Maximum number of keys in one `BatchGetItem`.
 pub const MAX_LOOKUP: usize = 100;

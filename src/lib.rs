@@ -61,6 +61,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod aws;
+pub mod capture;
 pub mod classifier;
 pub mod cli;
 pub mod config;

@@ -9,6 +9,7 @@ mod label;
 mod manifest;
 mod onnx;
 mod probabilities;
+mod thresholds;
 
 use std::{
     fmt, io,
@@ -32,6 +33,7 @@ pub use manifest::{
 };
 pub use onnx::check_hash;
 pub use probabilities::{Probabilities, ProbabilitiesError};
+pub use thresholds::{Thresholds, UNKNOWN};
 
 /// File name of the compiled model inside MODEL_DIR.
 pub const COMPILED: &str = "model.compiled";

@@ -8,7 +8,9 @@
 //! A photo that cannot become a tensor gets a [`Rejection`]: a reason that tells its sender what to do.
 
 mod decode;
+mod exif;
 mod jpeg;
+mod metadata;
 mod orientation;
 mod rejection;
 mod resize;
@@ -17,7 +19,8 @@ mod sniff;
 mod stored;
 mod tensor;
 
-pub use decode::{Encoded, Limits};
+pub use decode::{Encoded, Limits, Properties};
+pub use exif::{Exif, Position};
 pub use rejection::Rejection;
 pub use resize::resize;
 pub(crate) use sniff::sniff;

@@ -3,7 +3,7 @@
 //! 1. Photos that the ledger knows are skipped. An event without a version id does not determine the
 //!    `ObjectId`, so its photo is looked up after the fetch.
 //! 2. The other photos are fetched and classified concurrently. Downloads run ahead of the CPUs.
-//! 3. The predictions are committed in groups of one day and class, one transaction for each group.
+//! 3. The predictions are committed in groups of one day, class and night, one transaction for each group.
 //!
 //! A defect of one photo never affects another: each photo has a result of its own.
 
@@ -15,21 +15,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use futures_util::{StreamExt, future::join_all, stream};
 use tracing::{Instrument, info_span};
 
 use crate::{
-    aws::{Bucket, Deadline, Fetched},
-    classifier::{Classifier, Verdict},
+    aws::{Bucket, Deadline, Fetched, Read},
+    capture::Evidence,
+    classifier::{Classified, Classifier, Verdict},
+    config::RecordConfig,
     error::Error,
     ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
-    model::Label,
+    model::{Label, Thresholds},
     object::{Escaped, ObjectCreated, ObjectId, ObjectVersion, VersionId},
     outcome::{Outcome, Processed, Timings},
-    photo::Rejection,
-    prediction::Prediction,
+    photo::{Properties, Rejection},
+    prediction::{PhotoFile, Prediction},
 };
 use results::Results;
 
@@ -38,7 +40,7 @@ pub(crate) struct Pipeline {
     bucket: Bucket,
     classifier: Arc<Classifier>,
     ledger: Ledger,
-    time_zone: Tz,
+    record: RecordConfig,
 }
 
 /// Results of one event.
@@ -50,18 +52,18 @@ pub(crate) struct Run {
 }
 
 impl Pipeline {
-    /// Reads photos from `bucket` and counts them in `ledger`, by the days of `time_zone`.
+    /// Reads photos from `bucket` and counts them in `ledger`, with records as `record` says.
     pub(crate) fn new(
         bucket: Bucket,
         classifier: Classifier,
         ledger: Ledger,
-        time_zone: Tz,
+        record: RecordConfig,
     ) -> Self {
         Self {
             bucket,
             classifier: Arc::new(classifier),
             ledger,
-            time_zone,
+            record,
         }
     }
 
@@ -91,13 +93,14 @@ impl Pipeline {
         let mut examined = stream::iter(unknown)
             .map(|index| async move { (index, self.examine(&batch[index], until).await) })
             .buffer_unordered(self.classifier.cpus().photos_in_progress());
-        let mut groups: BTreeMap<(NaiveDate, Label), Vec<Member>> = BTreeMap::new();
+        let mut groups: BTreeMap<Group, Vec<Member>> = BTreeMap::new();
         while let Some((index, (progress, step))) = examined.next().await {
             match step {
                 Ok(Step::Ended(outcome)) => results.set(index, progress, Ok(outcome)),
                 Ok(Step::Predicted(prediction)) => {
                     if results.claim_commit(prediction.id, index) {
-                        let group = (prediction.date(), prediction.class().clone());
+                        let night = prediction.capture.night;
+                        let group = (prediction.date(), prediction.class().clone(), night);
                         groups.entry(group).or_default().push(Member {
                             index,
                             prediction,
@@ -218,7 +221,10 @@ impl Pipeline {
             return Ok(Step::Ended(Outcome::Duplicate(entry)));
         }
 
-        let captured = read.last_modified.with_timezone(&self.time_zone);
+        let uploaded = read
+            .last_modified
+            .with_timezone(&self.record.capture.time_zone);
+        let length = photo.as_ref().map_or(0, Vec::len);
         let verdict = match photo {
             Ok(bytes) => self.classifier.classify_in_turn(bytes).await?,
             Err(rejection) => Verdict::Rejected(rejection),
@@ -226,25 +232,63 @@ impl Pipeline {
         let classified = match verdict {
             Verdict::Classified(classified) => classified,
             Verdict::Rejected(rejection) => {
-                let day = Some(captured.date_naive());
+                let day = Some(uploaded.date_naive());
                 let rejected = self.reject(&read.object, read.id, day, rejection, deadline);
                 return Ok(Step::Ended(rejected.await?));
             }
         };
         progress.timings.decode = Some(classified.decode);
         progress.timings.inference = Some(classified.inference);
+        let prediction = self.predict(created, read, length as u64, classified, uploaded);
+        Ok(Step::Predicted(Box::new(prediction)))
+    }
+
+    /// The prediction for a photo of `bytes` bytes.
+    fn predict(
+        &self,
+        created: &ObjectCreated,
+        read: Read,
+        bytes: u64,
+        classified: Classified,
+        uploaded: DateTime<Tz>,
+    ) -> Prediction {
         let manifest = self.classifier.model().manifest();
-        Ok(Step::Predicted(Box::new(Prediction {
+        let probabilities = classified.probabilities;
+        let class = match self.record.unknown_below {
+            Some(threshold) => Thresholds::same(threshold).class(&probabilities),
+            None => manifest.thresholds.class(&probabilities),
+        };
+        let (label, probability) = probabilities.top();
+        let Properties {
+            width,
+            height,
+            exif,
+        } = classified.properties;
+        Prediction {
+            waits_for_review: class != *label || probability < self.record.review_below,
+            capture: self.record.capture.read(Evidence {
+                metadata: &read.metadata,
+                exif: &exif,
+                key: &read.object.key,
+                last_modified: read.last_modified,
+            }),
             created: ObjectCreated {
                 object: read.object,
                 ..created.clone()
             },
             id: read.id,
-            probabilities: classified.probabilities,
+            class,
+            probabilities,
             model_version: manifest.model_version().to_owned(),
-            captured,
+            uploaded,
+            file: PhotoFile {
+                width,
+                height,
+                bytes,
+                sha256: classified.sha256,
+            },
             predicted_at: Utc::now(),
-        })))
+        }
     }
 
     async fn known(&self, id: ObjectId, deadline: Deadline) -> Result<Option<Entry>, Error> {
@@ -270,7 +314,7 @@ impl Pipeline {
         })
     }
 
-    /// Commits the predictions of one day and class. Returns their results and the number of conflicts.
+    /// Commits the predictions of one day, class and night. Returns their results and the number of conflicts.
     async fn commit(&self, members: Vec<Member>, deadline: Deadline) -> (Vec<Committed>, u64) {
         let mut results = Vec::with_capacity(members.len());
         let mut conflicts = 0;
@@ -290,6 +334,9 @@ impl Pipeline {
         (results, conflicts)
     }
 }
+
+/// Day, class and night of a transaction.
+type Group = (NaiveDate, Label, NaiveDate);
 
 /// How far a photo has come.
 struct Progress {

@@ -6,6 +6,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 
 use crate::{
+    capture::Capture,
     model::{Label, Probabilities},
     object::{ObjectCreated, ObjectId},
 };
@@ -40,33 +41,60 @@ pub struct Prediction {
     pub id: ObjectId,
     /// The model's output.
     pub probabilities: Probabilities,
+    /// The class in which it counts: the most probable label, or UNKNOWN.
+    pub class: Label,
+    /// Whether it waits for review.
+    pub waits_for_review: bool,
     /// [`Manifest::model_version`](crate::model::Manifest::model_version).
     pub model_version: String,
     /// When the version was created, in TIME_ZONE: its Last-Modified, which no retry changes.
-    pub captured: DateTime<Tz>,
+    pub uploaded: DateTime<Tz>,
+    /// When and where the photo was taken.
+    pub capture: Capture,
+    /// The photo's file.
+    pub file: PhotoFile,
     /// When it was classified.
     pub predicted_at: DateTime<Utc>,
 }
 
+/// The file of a photo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PhotoFile {
+    /// Columns of the upright photo.
+    pub width: u32,
+    /// Rows of the upright photo.
+    pub height: u32,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: [u8; 32],
+}
+
 impl Prediction {
-    /// The predicted class.
+    /// The class in which it counts.
     pub fn class(&self) -> &Label {
-        self.probabilities.top().0
+        &self.class
     }
 
-    /// Probability of the predicted class.
+    /// The most probable label, if it counts as UNKNOWN.
+    pub fn predicted_class(&self) -> Option<&Label> {
+        let (label, _) = self.probabilities.top();
+        (self.class != *label).then_some(label)
+    }
+
+    /// Probability of the most probable label.
     pub fn probability(&self) -> f32 {
         self.probabilities.top().1
     }
 
     /// The day on which it counts.
     pub fn date(&self) -> NaiveDate {
-        self.captured.date_naive()
+        self.uploaded.date_naive()
     }
 
     /// Time of day for CaptureTime.
     pub fn time(&self) -> NaiveTime {
-        self.captured.time()
+        self.uploaded.time()
     }
 
     /// Sort key of the record: class, hyphen, UUID.

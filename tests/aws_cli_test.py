@@ -68,6 +68,15 @@ def test_a_copied_photo_becomes_a_record_that_the_app_can_read(aws):
         "VersionId": "S",
         "ModelVersion": "S",
         "PredictedAt": "S",
+        "CapturedAt": "S",
+        "CaptureSource": "S",
+        "Night": "S",
+        "NightKey": "S",
+        "Station": "S",
+        "Width": "N",
+        "Height": "N",
+        "Bytes": "N",
+        "Sha256": "S",
     }
     value = {name: next(iter(value.values())) for name, value in record.items()}
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", value["PredictionDate"])

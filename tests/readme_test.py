@@ -323,8 +323,8 @@ def test_parameters_are_those_of_the_templates():
     documented = {}
     for names, defaults in re.findall(r"^\| ([A-Z][\w, ]+) \| ([^|]*) \|", table, re.MULTILINE):
         documented |= dict(zip(names.split(", "), defaults.split(", "), strict=True))
-    written = {name: {"-1": "none", '""': "none"}.get(default, default) for name, default in parameters.items()}
-    assert documented == {name: default for name, default in written.items() if name not in ("ImageUri", "Release")}
+    written = {name: {"-1": "none", '""': "none"}.get(value, value.strip('"')) for name, value in parameters.items()}
+    assert documented == {name: value for name, value in written.items() if name not in ("ImageUri", "Release")}
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,5 +1,7 @@
 //! Reads exactly one object version from S3.
 
+use std::collections::HashMap;
+
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -49,6 +51,8 @@ pub struct Read {
     pub id: ObjectId,
     /// When the version was created.
     pub last_modified: DateTime<Utc>,
+    /// Object metadata, by name without `x-amz-meta-`.
+    pub metadata: HashMap<String, String>,
 }
 
 impl Bucket {
@@ -122,6 +126,7 @@ impl Bucket {
             object,
             last_modified: DateTime::from_timestamp(last_modified, 0)
                 .ok_or("Last-Modified is out of range")?,
+            metadata: response.metadata.unwrap_or_default(),
         };
         if bytes > self.max_bytes {
             return Ok(Fetched::TooLarge {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::{CommitId, Entry};
 use crate::{
+    capture::Capture,
     error::Error,
     model::Label,
     object::{ObjectId, ObjectVersion},
-    photo::Rejection,
-    prediction::{Confidence, Prediction},
+    photo::{Position, Rejection},
+    prediction::{Confidence, PhotoFile, Prediction},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
@@ -24,7 +25,7 @@ pub const PREDICTION_DATE: &str = "PredictionDate";
 pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
 
 /// A global secondary index of the predictions table. It is sparse: it contains the records that
-/// have its key attributes. No record has them yet.
+/// have its key attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {
     /// Its name.
@@ -35,19 +36,22 @@ pub struct Index {
     pub sort_key: &'static str,
 }
 
+/// The records of a night, by the time at which their photos were taken.
+pub const BY_NIGHT: Index = Index {
+    name: "ByNight",
+    partition_key: "Night",
+    sort_key: "NightKey",
+};
+
+/// The records of a class that wait for review, the least certain first.
+pub const TO_REVIEW: Index = Index {
+    name: "ToReview",
+    partition_key: "ReviewQueue",
+    sort_key: "ReviewRank",
+};
+
 /// The indexes of the predictions table, in the order in which a deployment adds them.
-pub const INDEXES: [Index; 2] = [
-    Index {
-        name: "ByNight",
-        partition_key: "Night",
-        sort_key: "NightKey",
-    },
-    Index {
-        name: "ToReview",
-        partition_key: "ReviewQueue",
-        sort_key: "ReviewRank",
-    },
-];
+pub const INDEXES: [Index; 2] = [BY_NIGHT, TO_REVIEW];
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
@@ -57,6 +61,20 @@ pub(super) fn object_key(id: ObjectId) -> String {
 
 pub(super) fn counter_key(prediction: &Prediction) -> String {
     format!("count/{}/{}", prediction.date(), prediction.class())
+}
+
+pub(super) fn night_key(prediction: &Prediction) -> String {
+    format!("night/{}/{}", prediction.capture.night, prediction.class())
+}
+
+/// Number of confidence bins of a model version.
+const BINS: usize = 10;
+
+/// The attribute of a counter that counts records with a probability like this one, of the same model version: from b0,
+/// under 10 %, to b9.
+pub(super) fn confidence_bin(prediction: &Prediction) -> String {
+    let bin = (f64::from(prediction.probability()) * BINS as f64) as usize;
+    format!("{}.b{}", prediction.model_version, bin.min(BINS - 1))
 }
 
 pub(super) fn number(n: impl ToString) -> AttributeValue {
@@ -150,8 +168,77 @@ pub(super) fn record(prediction: &Prediction, count: u64) -> Item {
     let top = top.map(|(label, probability)| (label.to_string(), number(probability)));
     item.insert("Probabilities".into(), AttributeValue::M(top.collect()));
     item.insert("Probability".into(), number(prediction.probability()));
+    capture(prediction, &mut item);
+    file(&prediction.file, &mut item);
+    if let Some(label) = prediction.predicted_class() {
+        item.insert(
+            "PredictedClass".into(),
+            AttributeValue::S(label.to_string()),
+        );
+    }
+    if prediction.waits_for_review {
+        // Fixed digits, so that the sort key orders by probability.
+        let rank = format!("{:.6}#{}", prediction.probability(), prediction.id);
+        item.insert(
+            TO_REVIEW.partition_key.into(),
+            AttributeValue::S(prediction.class().to_string()),
+        );
+        item.insert(TO_REVIEW.sort_key.into(), AttributeValue::S(rank));
+    }
     item.insert("Count_ClassName".into(), number(count));
     item
+}
+
+/// Adds when and where the photo was taken.
+fn capture(prediction: &Prediction, item: &mut Item) {
+    let Capture {
+        at,
+        source,
+        doubt,
+        night,
+        station,
+        camera,
+        position,
+    } = &prediction.capture;
+    let utc = at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut insert = |name: &str, value: String| {
+        item.insert(name.into(), AttributeValue::S(value));
+    };
+    insert("CapturedAt", at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    insert("CaptureSource", source.to_string());
+    insert(BY_NIGHT.partition_key, night.to_string());
+    insert(BY_NIGHT.sort_key, format!("{utc}#{}", prediction.id));
+    for (name, value) in [
+        ("CaptureDoubt", doubt.map(|doubt| doubt.to_string())),
+        ("Station", station.clone()),
+        ("Camera", camera.clone()),
+    ] {
+        if let Some(value) = value {
+            insert(name, value);
+        }
+    }
+    if let Some(Position {
+        latitude,
+        longitude,
+    }) = position
+    {
+        // Six digits are a tenth of a metre.
+        for (name, degrees) in [("Latitude", latitude), ("Longitude", longitude)] {
+            item.insert(name.into(), number(format_args!("{degrees:.6}")));
+        }
+    }
+}
+
+/// Adds the photo's file.
+fn file(file: &PhotoFile, item: &mut Item) {
+    for (name, value) in [
+        ("Width", u64::from(file.width)),
+        ("Height", u64::from(file.height)),
+        ("Bytes", file.bytes),
+    ] {
+        item.insert(name.into(), number(value));
+    }
+    item.insert("Sha256".into(), AttributeValue::S(hex::encode(file.sha256)));
 }
 
 /// Attributes that name an object version.
@@ -247,7 +334,10 @@ fn invalid(item: &Item, attribute: &'static str) -> Error {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::object::{ObjectCreated, VersionId};
+    use crate::{
+        capture::CaptureSource,
+        object::{ObjectCreated, VersionId},
+    };
 
     fn created(key: &str) -> ObjectCreated {
         let object = ObjectVersion {
@@ -269,14 +359,35 @@ pub(super) mod tests {
         let labels = ["AAW", "ECLW", "FAW"].map(|label| Label::try_from(label.to_owned()).unwrap());
         let probabilities =
             crate::model::Probabilities::new(labels.into(), vec![0.125, 0.0, 0.875]);
-        let captured = "2026-11-20T23:30:05Z".parse::<DateTime<Utc>>().unwrap();
+        let uploaded = "2026-11-20T23:30:05Z".parse::<DateTime<Utc>>().unwrap();
+        let class = probabilities.as_ref().unwrap().top().0.clone();
         Prediction {
+            class,
+            waits_for_review: true,
+            capture: Capture {
+                at: "2026-11-20T23:03:00+01:00".parse().unwrap(),
+                source: CaptureSource::Exif,
+                doubt: None,
+                night: "2026-11-20".parse().unwrap(),
+                station: Some("field-2".into()),
+                camera: None,
+                position: Some(Position {
+                    latitude: -6.4541,
+                    longitude: 3.5,
+                }),
+            },
+            file: PhotoFile {
+                width: 640,
+                height: 480,
+                bytes: 12_345,
+                sha256: [0xab; 32],
+            },
             id: created(key).id.unread(),
             created: created(key),
             probabilities: probabilities.unwrap(),
             model_version: "0123456789ab".into(),
-            captured: captured.with_timezone(&chrono_tz::Tz::Africa__Lagos),
-            predicted_at: captured,
+            uploaded: uploaded.with_timezone(&chrono_tz::Tz::Africa__Lagos),
+            predicted_at: uploaded,
         }
     }
 
@@ -319,8 +430,50 @@ pub(super) mod tests {
                 "VersionId": "v1",
                 "ModelVersion": "0123456789ab",
                 "PredictedAt": "2026-11-20T23:30:05.000Z",
+                "CapturedAt": "2026-11-20T23:03:00+01:00",
+                "CaptureSource": "exif",
+                "Night": "2026-11-20",
+                "NightKey": format!("2026-11-20T22:03:00Z#{}", created(KEY).id.unread()),
+                "Station": "field-2",
+                "Latitude": {"N": "-6.454100"},
+                "Longitude": {"N": "3.500000"},
+                "Width": {"N": "640"},
+                "Height": {"N": "480"},
+                "Bytes": {"N": "12345"},
+                "Sha256": "ab".repeat(32),
+                "ReviewQueue": "FAW",
+                "ReviewRank": format!("0.875000#{}", created(KEY).id.unread()),
             })
         );
+    }
+
+    /// DynamoDB's size of an item: names and values in bytes, a number as two digits a byte and one more.
+    fn size(item: &Item) -> usize {
+        let value = |value: &AttributeValue| match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(number) => number.len().div_ceil(2) + 1,
+            AttributeValue::M(map) => {
+                3 + map
+                    .iter()
+                    .map(|(name, n)| name.len() + 1 + n.as_n().unwrap().len().div_ceil(2) + 1)
+                    .sum::<usize>()
+            }
+            other => panic!("{other:?}"),
+        };
+        item.iter()
+            .map(|(name, attribute)| name.len() + value(attribute))
+            .sum()
+    }
+
+    #[test]
+    fn a_record_with_usual_names_is_one_write_unit() {
+        let mut prediction = prediction_of("field-2/cam-7/IMG_20260501_235800.jpg");
+        prediction.created.object.bucket = "moth-classifier-photos-123456789012".into();
+        let version = "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY";
+        prediction.created.object.version = VersionId::new(version);
+        prediction.capture.camera = Some("Wingscapes WCB-00116".into());
+        let size = size(&record(&prediction, 1234));
+        assert!((800..=1024).contains(&size), "{size} bytes");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The transaction that counts a group of predictions, and how its cancellation is read.
 
+use std::collections::{BTreeMap, HashMap};
+
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
@@ -13,8 +15,8 @@ use super::{CommitId, LEDGER_KEY, Ledger, item, item::Item};
 use crate::prediction::Prediction;
 
 impl Ledger {
-    /// The items of the transaction that gives `predictions` the ordinals from `issued` + 1 on: the object
-    /// items, the records, the counter.
+    /// The items of the transaction that gives `predictions`, which are not empty, the ordinals from `issued` + 1 on: the
+    /// object items, the records, the counter of the day, the counter of the night.
     pub(super) fn transaction(
         &self,
         counter_key: &str,
@@ -23,7 +25,7 @@ impl Ledger {
         commit_id: CommitId,
     ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let ordinal = |index: usize| issued + 1 + index as u64;
-        let mut items = Vec::with_capacity(2 * predictions.len() + 1);
+        let mut items = Vec::with_capacity(2 * predictions.len() + COUNTERS);
         for (index, prediction) in predictions.iter().enumerate() {
             let object = Put::builder()
                 .table_name(&self.ledger)
@@ -42,19 +44,42 @@ impl Ledger {
                 .build()?;
             items.push(TransactWriteItem::builder().put(record).build());
         }
-        let counter = self.counter(counter_key, issued, predictions.len() as u64)?;
-        items.push(TransactWriteItem::builder().update(counter).build());
+        for counter in [
+            self.counter(counter_key, predictions, issued)?,
+            self.night(predictions)?,
+        ] {
+            items.push(TransactWriteItem::builder().update(counter).build());
+        }
         Ok(items)
     }
 
-    /// Moves the counter from `issued` to `issued` + `more`, if it is still at `issued`.
-    fn counter(&self, key: &str, issued: u64, more: u64) -> Result<Update, BuildError> {
-        let counter = Update::builder()
+    /// Moves the counter from `issued` on by the number of `predictions`, if it is still at `issued`, and counts them in
+    /// their confidence bins.
+    fn counter(
+        &self,
+        key: &str,
+        predictions: &[&Prediction],
+        issued: u64,
+    ) -> Result<Update, BuildError> {
+        let more = predictions.len() as u64;
+        let mut bins: BTreeMap<String, u64> = BTreeMap::new();
+        for prediction in predictions {
+            *bins.entry(item::confidence_bin(prediction)).or_default() += 1;
+        }
+        let mut counter = Update::builder()
             .table_name(&self.ledger)
             .key(LEDGER_KEY, AttributeValue::S(key.to_owned()))
-            .update_expression("SET Issued = :last ADD Live :more")
             .expression_attribute_values(":last", item::number(issued + more))
             .expression_attribute_values(":more", item::number(more));
+        let mut add = "Live :more".to_owned();
+        for (number, (bin, members)) in bins.into_iter().enumerate() {
+            // The names have a dot, which an expression would take for a path.
+            counter = counter
+                .expression_attribute_names(format!("#b{number}"), bin)
+                .expression_attribute_values(format!(":b{number}"), item::number(members));
+            add += &format!(", #b{number} :b{number}");
+        }
+        let counter = counter.update_expression(format!("SET Issued = :last ADD {add}"));
         match issued {
             0 => counter.condition_expression("attribute_not_exists(Issued)"),
             _ => counter
@@ -63,13 +88,27 @@ impl Ledger {
         }
         .build()
     }
+
+    /// Adds the predictions to their night.
+    fn night(&self, predictions: &[&Prediction]) -> Result<Update, BuildError> {
+        let key = predictions.first().map(|first| item::night_key(first));
+        Update::builder()
+            .table_name(&self.ledger)
+            .set_key(key.map(|key| HashMap::from([(LEDGER_KEY.into(), AttributeValue::S(key))])))
+            .update_expression("ADD Live :more")
+            .expression_attribute_values(":more", item::number(predictions.len()))
+            .build()
+    }
 }
+
+/// The counters of a transaction: of the day and of the night.
+const COUNTERS: usize = 2;
 
 /// Why a transaction was cancelled.
 pub(super) struct Cancellation<'a> {
     /// The object items that exist already, each with its position in the group.
     pub(super) existing: Vec<(usize, &'a Item)>,
-    /// Whether another writer moved or locked the counter.
+    /// Whether another writer moved or locked a counter.
     pub(super) counter_moved: bool,
 }
 
@@ -96,7 +135,7 @@ impl<'a> Failure<'a> {
         Self::from_reasons(reasons, members)
     }
 
-    /// The reasons are in the order of the transaction's items: objects, records, counter.
+    /// The reasons are in the order of the transaction's items: objects, records, counters.
     fn from_reasons(reasons: &'a [CancellationReason], members: usize) -> Self {
         if reasons
             .iter()
@@ -104,11 +143,11 @@ impl<'a> Failure<'a> {
         {
             return Self::Invalid;
         }
-        let (Some(objects), Some(counter)) = (reasons.get(..members), reasons.get(2 * members))
+        let (Some(objects), Some(counters)) = (reasons.get(..members), reasons.get(2 * members..))
         else {
             return Self::Unreadable;
         };
-        if reasons.len() != 2 * members + 1 {
+        if counters.len() != COUNTERS {
             return Self::Unreadable;
         }
         let mut existing = Vec::new();
@@ -123,7 +162,9 @@ impl<'a> Failure<'a> {
         let conflicts = [Some(CONDITION_FAILED), Some("TransactionConflict")];
         Self::Cancelled(Cancellation {
             existing,
-            counter_moved: conflicts.contains(&counter.code()),
+            counter_moved: counters
+                .iter()
+                .any(|counter| conflicts.contains(&counter.code())),
         })
     }
 }
@@ -150,6 +191,7 @@ mod tests {
             reason("None", None),
             reason("None", None),
             reason("TransactionConflict", None),
+            reason("None", None),
         ];
         let Failure::Cancelled(cancellation) = Failure::from_reasons(&reasons, 2) else {
             panic!("not a cancellation");
@@ -173,10 +215,10 @@ mod tests {
         let failed = reason(CONDITION_FAILED, None);
         for reasons in [
             vec![],
-            vec![none.clone(); 4],
-            vec![none.clone(); 6],
+            vec![none.clone(); 5],
+            vec![none.clone(); 7],
             // The item that failed its condition is missing.
-            vec![failed, none.clone(), none.clone(), none.clone(), none],
+            [vec![failed], vec![none; 5]].concat(),
         ] {
             let failure = Failure::from_reasons(&reasons, 2);
             assert!(matches!(failure, Failure::Unreadable), "{reasons:?}");

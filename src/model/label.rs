@@ -15,6 +15,11 @@ pub struct LabelError(String);
 pub struct Label(String);
 
 impl Label {
+    /// The class [`UNKNOWN`](super::UNKNOWN).
+    pub fn unknown() -> Self {
+        Self(super::UNKNOWN.to_owned())
+    }
+
     /// The name as the manifest spells it.
     pub fn as_str(&self) -> &str {
         &self.0

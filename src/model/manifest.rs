@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::Label;
+use super::{Label, Thresholds, UNKNOWN};
 
 /// File name of the manifest inside MODEL_DIR.
 pub const MANIFEST: &str = "model.json";
@@ -33,6 +33,10 @@ pub struct Manifest {
     /// TensorFlow's most probable classes for the photo of `classify --self-test`; empty in a manifest that
     /// is older than the self-test.
     pub self_test: BTreeMap<Label, f32>,
+    /// Below which probability a photo counts as UNKNOWN.
+    pub thresholds: Thresholds,
+    /// Scientific names, for exports.
+    pub taxa: BTreeMap<Label, String>,
 }
 
 /// The model's one input: float32, one image.
@@ -164,6 +168,12 @@ enum InvalidManifest {
     Sha256(String),
     #[error("labels is empty")]
     NoLabels,
+    #[error("label {0} is the class of photos that the model does not know")]
+    ReservedLabel(Label),
+    #[error("threshold {0} is not a probability")]
+    Threshold(f32),
+    #[error("{0} has a threshold or a scientific name, but is no label")]
+    UnknownLabel(Label),
     #[error("label {0} occurs twice")]
     RepeatedLabel(Label),
     #[error("input is {width}×{height}, not 1 to 4096")]
@@ -184,6 +194,12 @@ struct Unchecked {
     preprocess: Preprocess,
     #[serde(default)]
     self_test: BTreeMap<Label, f32>,
+    #[serde(default)]
+    threshold: f32,
+    #[serde(default)]
+    thresholds: BTreeMap<Label, f32>,
+    #[serde(default)]
+    taxa: BTreeMap<Label, String>,
 }
 
 impl TryFrom<Unchecked> for Manifest {
@@ -198,6 +214,9 @@ impl TryFrom<Unchecked> for Manifest {
             output,
             preprocess,
             self_test,
+            threshold,
+            thresholds,
+            taxa,
         } = unchecked;
         if file.file_name() != Some(file.as_os_str()) {
             return Err(InvalidManifest::File(file));
@@ -212,6 +231,21 @@ impl TryFrom<Unchecked> for Manifest {
         let mut seen = HashSet::new();
         if let Some(label) = labels.iter().find(|label| !seen.insert(*label)) {
             return Err(InvalidManifest::RepeatedLabel(label.clone()));
+        }
+        if let Some(label) = labels.iter().find(|label| label.as_str() == UNKNOWN) {
+            return Err(InvalidManifest::ReservedLabel(label.clone()));
+        }
+        let mut named = thresholds.keys().chain(taxa.keys());
+        if let Some(label) = named.find(|label| !seen.contains(label)) {
+            return Err(InvalidManifest::UnknownLabel(label.clone()));
+        }
+        let is_probability = |value: &&f32| (0.0..=1.0).contains(*value);
+        if let Some(&invalid) = thresholds
+            .values()
+            .chain([&threshold])
+            .find(|value| !is_probability(value))
+        {
+            return Err(InvalidManifest::Threshold(invalid));
         }
         // 4096 × 4096 × 3 floats are 200 MB: a larger input is a mistake.
         if !(1..=4096).contains(&input.width) || !(1..=4096).contains(&input.height) {
@@ -237,6 +271,11 @@ impl TryFrom<Unchecked> for Manifest {
             output,
             preprocess,
             self_test,
+            thresholds: Thresholds {
+                all: threshold,
+                by_label: thresholds,
+            },
+            taxa,
         })
     }
 }

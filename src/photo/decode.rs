@@ -7,11 +7,14 @@ use image::{
 };
 
 use super::{
-    jpeg, orientation,
+    exif::Exif,
+    jpeg,
+    metadata::Metadata,
+    orientation,
     rejection::Rejection,
     segments::{jpeg_is_complete, webp_frame_pixels},
     sniff::sniff,
-    stored::{Image, stored_size},
+    stored::{Image, stored_size, swaps_axes},
 };
 use crate::model::Input;
 
@@ -33,7 +36,19 @@ pub struct Encoded<'a> {
     bytes: &'a [u8],
     format: ImageFormat,
     decoder: Box<dyn ImageDecoder + 'a>,
+    metadata: Metadata<'a>,
     limits: Limits,
+}
+
+/// What a photo's file says about it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Properties {
+    /// Columns of the upright photo.
+    pub width: u32,
+    /// Rows of the upright photo.
+    pub height: u32,
+    /// EXIF.
+    pub exif: Exif,
 }
 
 impl<'a> Encoded<'a> {
@@ -79,6 +94,7 @@ impl<'a> Encoded<'a> {
             bytes,
             format,
             decoder: Box::new(decoder),
+            metadata: Metadata::of(format, bytes),
             limits,
         })
     }
@@ -87,6 +103,20 @@ impl<'a> Encoded<'a> {
     pub fn pixels(&self) -> u64 {
         let (width, height) = self.decoder.dimensions();
         u64::from(width) * u64::from(height)
+    }
+
+    /// Reads what the file says about the photo.
+    pub fn properties(&self) -> Properties {
+        let (width, height) = self.decoder.dimensions();
+        let [width, height] = match swaps_axes(orientation::read(&self.metadata)) {
+            true => [height, width],
+            false => [width, height],
+        };
+        Properties {
+            width,
+            height,
+            exif: Exif::read(self.metadata.exif),
+        }
     }
 
     /// Decodes the photo into RGB, as large as `input` needs it. Of an animation this is the first frame.
@@ -110,7 +140,7 @@ impl<'a> Encoded<'a> {
                     .saturating_add(HEADER_BYTES),
             ))
             .map_err(rejected)?;
-        let orientation = orientation::read(self.format, self.bytes);
+        let orientation = orientation::read(&self.metadata);
         if self.format == ImageFormat::Jpeg
             && let Some(pixels) = jpeg::decode_reduced(
                 self.bytes,

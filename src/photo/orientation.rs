@@ -1,107 +1,17 @@
 //! Orientation of a photo: EXIF's, or XMP's if EXIF has none.
 
-use std::{borrow::Cow, io::Read};
+use image::metadata::Orientation;
 
-use flate2::read::ZlibDecoder;
-use image::{ImageFormat, metadata::Orientation};
-
-use super::segments::{jpeg_header, png_chunks, webp_chunks};
-
-/// Bytes of an XMP packet that are searched. A packet in a JPEG has at most 64 KiB; a compressed packet
-/// in a PNG could expand to gigabytes.
-const MAX_XMP: usize = 1 << 20;
-
-/// APP1: the marker of EXIF and XMP segments in a JPEG.
-const APP1: u8 = 0xe1;
-/// Prefix of EXIF in a JPEG's APP1 segment. Some programs write it into PNG and WebP, too.
-const EXIF: &[u8] = b"Exif\0\0";
-/// Prefix of XMP in a JPEG's APP1 segment: XMP specification, part 3, "JPEG".
-const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
-/// Keyword of the iTXt chunk that contains XMP in a PNG: XMP specification, part 3, "PNG".
-const XMP_KEYWORD: &[u8] = b"XML:com.adobe.xmp\0";
+use super::metadata::{MAX_XMP, Metadata};
 
 /// The transformation that shows the photo upright: EXIF's Orientation, or XMP's if EXIF has none, as in
 /// Pillow.
 ///
-/// Unreadable metadata count as absent. The blocks are searched in `bytes` and not requested from the
-/// decoders, because the PNG decoder reads only chunks before the pixels, and the WebP decoder allocates
-/// the length that a chunk declares, up to 4 GB.
-pub(super) fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
-    let metadata = match format {
-        ImageFormat::Jpeg => Metadata::of_jpeg(bytes),
-        ImageFormat::Png => Metadata::of_png(bytes),
-        ImageFormat::WebP => Metadata::of_webp(bytes),
-        _ => Metadata::default(),
-    };
+/// Unreadable metadata count as absent.
+pub(super) fn read(metadata: &Metadata) -> Orientation {
     let exif = metadata.exif.and_then(exif_orientation);
-    exif.or_else(|| xmp_orientation(&metadata.xmp?))
+    exif.or_else(|| xmp_orientation(metadata.xmp.as_deref()?))
         .unwrap_or(Orientation::NoTransforms)
-}
-
-/// The metadata blocks of a file that may contain its orientation.
-#[derive(Default)]
-struct Metadata<'a> {
-    exif: Option<&'a [u8]>,
-    xmp: Option<Cow<'a, [u8]>>,
-}
-
-impl<'a> Metadata<'a> {
-    /// The first EXIF segment, because further ones continue it, and the last XMP segment.
-    fn of_jpeg(bytes: &'a [u8]) -> Self {
-        let app1 = |start: &'static [u8]| {
-            jpeg_header(bytes)
-                .filter(|(marker, _)| *marker == APP1)
-                .filter_map(move |(_, content)| content.strip_prefix(start))
-        };
-        Self {
-            exif: app1(EXIF).next(),
-            xmp: app1(XMP).last().map(Cow::Borrowed),
-        }
-    }
-
-    /// The last chunk of each kind.
-    fn of_png(bytes: &'a [u8]) -> Self {
-        let intact = |kind: &'static [u8; 4], start: &'static [u8]| {
-            png_chunks(bytes)
-                .filter(move |chunk| chunk.kind == kind && chunk.content.starts_with(start))
-                .filter(|chunk| chunk.is_intact())
-                .map(|chunk| chunk.content)
-        };
-        Self {
-            exif: intact(b"eXIf", b"").last(),
-            xmp: intact(b"iTXt", XMP_KEYWORD).last().and_then(text),
-        }
-    }
-
-    /// The first chunk of each kind.
-    fn of_webp(bytes: &'a [u8]) -> Self {
-        let chunk = |wanted: &[u8; 4]| {
-            let (_, content) = webp_chunks(bytes).find(|(kind, _)| *kind == wanted)?;
-            Some(content)
-        };
-        Self {
-            exif: chunk(b"EXIF"),
-            xmp: chunk(b"XMP ").map(Cow::Borrowed),
-        }
-    }
-}
-
-/// The text of an iTXt chunk, up to [`MAX_XMP`] bytes: <https://www.w3.org/TR/png-3/#11iTXt>.
-fn text(content: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let (is_compressed, rest) = content.strip_prefix(XMP_KEYWORD)?.split_first()?;
-    let (method, rest) = rest.split_first()?;
-    // Language tag and translated keyword precede the text, each ended by a zero byte.
-    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
-    match (is_compressed, method) {
-        (0, _) => Some(Cow::Borrowed(text)),
-        (_, 0) => {
-            let mut unpacked = Vec::new();
-            let mut decoder = ZlibDecoder::new(text).take(MAX_XMP as u64);
-            decoder.read_to_end(&mut unpacked).ok()?;
-            Some(Cow::Owned(unpacked))
-        }
-        _ => None,
-    }
 }
 
 /// Tag number of Orientation.
@@ -111,8 +21,7 @@ const SHORT: u32 = 3;
 
 /// The tag Orientation in the first directory of a TIFF structure: TIFF 6.0, section 2. `None` if the tag
 /// is absent; an invalid value counts as "no transformation".
-fn exif_orientation(exif: &[u8]) -> Option<Orientation> {
-    let tiff = exif.strip_prefix(EXIF).unwrap_or(exif);
+fn exif_orientation(tiff: &[u8]) -> Option<Orientation> {
     let is_little_endian = match tiff.first_chunk()? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -159,8 +68,16 @@ mod tests {
     use std::io::Write;
 
     use flate2::{Compression, write::ZlibEncoder};
+    use image::ImageFormat;
 
-    use super::*;
+    use super::{
+        super::metadata::{APP1, EXIF, XMP, XMP_KEYWORD, text},
+        *,
+    };
+
+    fn read(format: ImageFormat, bytes: &[u8]) -> Orientation {
+        super::read(&Metadata::of(format, bytes))
+    }
 
     fn attribute(orientation: u8) -> Vec<u8> {
         format!("<rdf:Description tiff:Orientation=\"{orientation}\"/>").into_bytes()

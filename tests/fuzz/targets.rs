@@ -8,10 +8,14 @@
     reason = "each fuzz target uses one function, and a panic is a finding"
 )]
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveTime, TimeDelta};
 use moth_classifier::{
+    capture::{Evidence, KeyPattern, Rules},
     event,
     model::{Color, Input, Layout, Manifest, Preprocess, Resize},
-    photo::{self, Encoded, Limits, Rejection},
+    photo::{self, Encoded, Exif, Limits, Rejection},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -63,6 +67,43 @@ pub fn manifest(bytes: &[u8]) {
         assert!(manifest.input.width > 0 && manifest.input.height > 0);
         assert!(manifest.model_version().len() <= 12);
         assert!(manifest.file.components().count() == 1);
+    }
+}
+
+/// Any EXIF block, object metadata and key give a time about the upload's, and names that fit into a record.
+pub fn capture(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let exif = Exif::read(Some(bytes));
+    let metadata = HashMap::from([
+        ("captured-at".to_owned(), text.clone()),
+        ("station".to_owned(), text.clone()),
+    ]);
+    let uploaded = DateTime::from_timestamp(1_777_802_400, 0).unwrap();
+    for metadata in [&metadata, &HashMap::new()] {
+        let capture = rules().read(Evidence {
+            metadata,
+            exif: &exif,
+            key: &text,
+            last_modified: uploaded,
+        });
+        let age = uploaded.signed_duration_since(capture.at);
+        assert!(age >= TimeDelta::hours(-1) && age <= TimeDelta::days(400));
+        let date = capture.at.with_timezone(&rules().time_zone).date_naive();
+        assert!((0..=1).contains(&(date - capture.night).num_days()));
+        for name in [capture.station, capture.camera].into_iter().flatten() {
+            assert!((1..=100).contains(&name.len()) && !name.chars().any(char::is_control));
+        }
+        if let Some(position) = capture.position {
+            assert!(position.latitude.abs() <= 90.0 && position.longitude.abs() <= 180.0);
+        }
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        time_zone: "Europe/Berlin".parse().unwrap(),
+        night_starts: NaiveTime::from_hms_opt(12, 0, 0).unwrap(),
+        key_pattern: KeyPattern::default(),
     }
 }
 

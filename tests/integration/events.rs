@@ -46,6 +46,9 @@ fn common(record: &Item) -> Item {
         "ObjectKey",
         "VersionId",
         "CaptureTime",
+        "CapturedAt",
+        "NightKey",
+        "ReviewRank",
         "PredictedAt",
     ];
     let mut common = record.clone();

@@ -2,6 +2,7 @@
 
 mod batch;
 mod buckets;
+mod capture;
 mod deliveries;
 mod metrics;
 mod record;

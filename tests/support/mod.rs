@@ -3,6 +3,7 @@
 pub(crate) mod command;
 pub(crate) mod event;
 pub(crate) mod exclusive;
+pub(crate) mod exif;
 pub(crate) mod item;
 pub(crate) mod model;
 pub(crate) mod photo;

@@ -101,7 +101,8 @@ async fn check_records(stack: &Stack, counted: &BTreeMap<Version, Item>) -> Ordi
     ordinals
 }
 
-/// The ordinals of each day and class are 1..N, and its counter is N.
+/// The ordinals of each day and class are 1..N, and its counter is N; so are the sum of its bins and, by night, the
+/// records.
 async fn check_counters(stack: &Stack, ordinals: Ordinals) {
     let mut counters = BTreeMap::new();
     for counter in stack.ledger("count/").await {
@@ -109,6 +110,9 @@ async fn check_counters(stack: &Stack, ordinals: Ordinals) {
         let (date, class) = key["count/".len()..].split_once('/').unwrap();
         let issued = number(&counter, "Issued") as u64;
         assert_eq!(number(&counter, "Live") as u64, issued, "{key}");
+        let bins = counter.keys().filter(|attribute| attribute.contains(".b"));
+        let binned: f64 = bins.map(|bin| number(&counter, bin)).sum();
+        assert_eq!(binned as u64, issued, "{key}");
         counters.insert((date.to_owned(), class.to_owned()), issued);
     }
     for (day_and_class, mut ordinals) in ordinals {
@@ -129,6 +133,24 @@ async fn check_counters(stack: &Stack, ordinals: Ordinals) {
         counters.is_empty(),
         "counters without records: {counters:?}"
     );
+    check_nights(stack).await;
+}
+
+/// The counter of each night and class is the number of its records.
+async fn check_nights(stack: &Stack) {
+    let mut nights: BTreeMap<String, u64> = BTreeMap::new();
+    for record in stack.records().await {
+        let key = ["Night", "ClassName"].map(|attribute| string(&record, attribute));
+        *nights
+            .entry(format!("night/{}", key.join("/")))
+            .or_default() += 1;
+    }
+    let counters = stack.ledger("night/").await.into_iter();
+    let counters = counters.map(|counter| {
+        let live = number(&counter, "Live") as u64;
+        (string(&counter, "LedgerKey"), live)
+    });
+    assert_eq!(counters.collect::<BTreeMap<_, _>>(), nights);
 }
 
 /// Delivers an event of one object version once. Returns the answer or the error.

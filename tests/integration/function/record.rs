@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Africa::Lagos;
+use sha2::Digest;
 
 use crate::support::{
     event::outcome,
@@ -58,7 +59,18 @@ async fn a_put_becomes_a_record() {
     assert_eq!(string(record, "VersionId"), version);
     assert_eq!(string(record, "ModelVersion").len(), 12);
     assert!(DateTime::parse_from_rfc3339(&string(record, "PredictedAt")).is_ok());
-    assert_eq!(record.len(), 14, "{record:?}");
+    let uploaded = format!("{}+01:00", created.format("%Y-%m-%dT%H:%M:%S"));
+    assert_eq!(string(record, "CapturedAt"), uploaded);
+    assert_eq!(string(record, "CaptureSource"), "upload");
+    assert_eq!(string(record, "Station"), "farm 1");
+    let [width, height] = ["Width", "Height"].map(|attribute| number(record, attribute));
+    assert_eq!([width, height], [400.0, 300.0]);
+    assert_eq!(number(record, "Bytes"), moth().len() as f64);
+    assert_eq!(
+        string(record, "Sha256"),
+        hex::encode(sha2::Sha256::digest(moth()))
+    );
+    assert_eq!(record.len(), 23, "{record:?}");
     stack.stop().await;
 }
 

@@ -6,9 +6,12 @@ use std::{
     path::PathBuf,
 };
 
+use exif::Tag;
+
 use super::{corpus::turned_by_xmp, mutation::mutate, targets};
 use crate::support::{
     command::{root, test_image},
+    exif::{exif, text},
     photo::photo,
     random,
 };
@@ -28,7 +31,7 @@ fn parsers_survive_some_mutations() {
 }
 
 #[test]
-#[ignore = "long: 61,000 mutations"]
+#[ignore = "long: 81,000 mutations"]
 fn parsers_survive_many_mutations() {
     parsers_survive_one_mutation_in(1);
 }
@@ -62,7 +65,7 @@ impl Target {
     }
 }
 
-fn targets() -> [Target; 4] {
+fn targets() -> [Target; 5] {
     let read = |path: PathBuf| fs::read(path).unwrap();
     let events = fs::read_dir(root().join("tests/events")).unwrap();
     let mut events: Vec<Vec<u8>> = events.map(|file| read(file.unwrap().path())).collect();
@@ -79,7 +82,25 @@ fn targets() -> [Target; 4] {
     let mut photos = photos.map(|name| read(test_image(name))).to_vec();
     photos.push(photo("FAW"));
     photos.extend(turned_by_xmp());
+    let captures = [
+        exif(&[
+            text(Tag::DateTimeOriginal, "2026:05:01 23:58:00"),
+            text(Tag::OffsetTimeOriginal, "+01:00"),
+            text(Tag::Make, "Wingscapes"),
+            text(Tag::Model, "WCB-00116"),
+            text(Tag::GPSLatitudeRef, "S"),
+            text(Tag::GPSLongitudeRef, "E"),
+        ]),
+        b"2026-05-01T23:58:00+01:00".to_vec(),
+        b"field-2/cam-7/IMG_20260501_235800.jpg".to_vec(),
+    ];
     [
+        Target {
+            name: "capture",
+            run: targets::capture,
+            seeds: captures.to_vec(),
+            mutations: 20_000,
+        },
         Target {
             name: "event",
             run: targets::event,

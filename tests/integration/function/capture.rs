@@ -1,0 +1,274 @@
+//! When and where a photo was taken, from real JPEGs to the index of nights.
+
+use std::{collections::HashMap, io::Cursor};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use chrono_tz::Africa::Lagos;
+use exif::{Rational, Tag, Value};
+use image::{ImageFormat, Rgb, RgbImage};
+
+use crate::support::{
+    event::{event, outcome},
+    exif::{exif, field, text},
+    item::{Item, number, string},
+    photo::COLOR_MODEL,
+    stack::{BUCKET, Options, Stack},
+};
+
+/// A blue JPEG of 60×40 pixels with this APP1 segment.
+fn jpeg(exif: &[u8]) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    RgbImage::from_pixel(60, 40, Rgb([0, 0, 255]))
+        .write_to(&mut bytes, ImageFormat::Jpeg)
+        .unwrap();
+    let bytes = bytes.into_inner();
+    let content = [b"Exif\0\0", exif].concat();
+    let length = u16::try_from(2 + content.len()).unwrap().to_be_bytes();
+    [&bytes[..2], &[0xff, 0xe1], &length, &content, &bytes[2..]].concat()
+}
+
+/// A JPEG that was taken when the camera's clock showed `taken`.
+fn taken(taken: NaiveDateTime, offset: Option<&str>) -> Vec<u8> {
+    let time = taken.format("%Y:%m:%d %H:%M:%S").to_string();
+    let offset = offset.map(|offset| text(Tag::OffsetTimeOriginal, offset));
+    let mut fields = vec![text(Tag::DateTimeOriginal, &time)];
+    fields.extend(offset);
+    jpeg(&exif(&fields))
+}
+
+/// Uploads a photo, invokes the function, and returns the record.
+async fn record(stack: &Stack, key: &str, bytes: Vec<u8>, metadata: &[(&str, &str)]) -> Item {
+    let metadata = metadata
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    let put = stack.s3.put_object().bucket(BUCKET).key(key);
+    let put = put.set_metadata(Some(metadata.collect::<HashMap<_, _>>()));
+    let version = put
+        .body(bytes.into())
+        .send()
+        .await
+        .unwrap()
+        .version_id
+        .unwrap();
+    let answer = stack.invoke(&event(&[(BUCKET, key, Some(&version))])).await;
+    assert_eq!(outcome(&answer.unwrap())["outcome"], "recorded");
+    let records = stack.records().await;
+    let is_new = |record: &Item| string(record, "VersionId") == version;
+    records.into_iter().find(is_new).unwrap()
+}
+
+fn optional(record: &Item, attribute: &str) -> Option<String> {
+    record
+        .contains_key(attribute)
+        .then(|| string(record, attribute))
+}
+
+/// The day before yesterday in Lagos, where no time of that day is in the future.
+fn some_day() -> NaiveDate {
+    let today = Utc::now().with_timezone(&Lagos).date_naive();
+    today - Days::new(2)
+}
+
+/// The records of a night in the order of their time.
+async fn of_night(stack: &Stack, night: &str) -> Vec<Item> {
+    let query = stack
+        .dynamodb
+        .query()
+        .table_name("predictions")
+        .index_name("ByNight");
+    let query = query
+        .key_condition_expression("Night = :night")
+        .expression_attribute_values(":night", AttributeValue::S(night.into()));
+    query.send().await.unwrap().items.unwrap()
+}
+
+#[tokio::test]
+async fn two_dates_are_one_night() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let evening = some_day();
+    let morning = evening + Days::new(1);
+    let before = evening.and_hms_opt(23, 58, 0).unwrap();
+    let after = morning.and_hms_opt(0, 3, 0).unwrap();
+    // The second camera's clock is an hour behind, and says so.
+    let utc = after - TimeDelta::hours(1);
+    let second = record(&stack, "field-2/b.jpg", taken(utc, Some("+00:00")), &[]).await;
+    let first = record(&stack, "field-2/a.jpg", taken(before, None), &[]).await;
+    for record in [&first, &second] {
+        assert_eq!(string(record, "Night"), evening.to_string());
+        assert_eq!(string(record, "CaptureSource"), "exif");
+        assert_eq!(optional(record, "CaptureDoubt"), None);
+        assert_eq!(string(record, "Station"), "field-2");
+    }
+    let in_lagos = format!("{evening}T23:58:00+01:00");
+    assert_eq!(string(&first, "CapturedAt"), in_lagos);
+    let in_utc = format!("{}Z", utc.format("%Y-%m-%dT%H:%M:%S"));
+    assert_eq!(string(&second, "CapturedAt"), in_utc);
+
+    let night = of_night(&stack, &evening.to_string()).await;
+    assert_eq!(night, [first, second]);
+    let nights = stack.ledger("night/").await;
+    assert_eq!(nights.len(), 1);
+    assert_eq!(
+        string(&nights[0], "LedgerKey"),
+        format!("night/{evening}/FAW")
+    );
+    assert_eq!(number(&nights[0], "Live"), 2.0);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_a_doubt_and_never_a_rejection() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let at = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap();
+    let midnight = |date: NaiveDate| date.and_hms_opt(0, 0, 30).unwrap();
+    let hostile = [b"II*\0\x08\0\0\0".to_vec(), vec![0xff; 60_000]].concat();
+    for (name, photo, doubt) in [
+        ("reset", taken(midnight(at(2000, 1, 1)), None), "ancient"),
+        ("future", taken(midnight(at(2999, 6, 1)), None), "future"),
+        (
+            "old",
+            taken(midnight(at(2015, 6, 1)), None),
+            "far-from-upload",
+        ),
+        (
+            "new year",
+            taken(midnight(at(2024, 1, 1)), None),
+            "reset-clock",
+        ),
+        ("broken", jpeg(b"MM\0*\0\0\0\x08\0\x09"), "unreadable"),
+        ("hostile", jpeg(&hostile), "unreadable"),
+        (
+            "no time",
+            jpeg(&exif(&[text(Tag::DateTimeOriginal, "yesterday, at noon")])),
+            "unreadable",
+        ),
+    ] {
+        let record = record(&stack, &format!("{name}.jpg"), photo, &[]).await;
+        assert_eq!(
+            optional(&record, "CaptureDoubt").as_deref(),
+            Some(doubt),
+            "{name}"
+        );
+        assert_eq!(string(&record, "CaptureSource"), "upload", "{name}");
+        // The night is that of the upload.
+        let uploaded = format!(
+            "{}T{}+01:00",
+            string(&record, "PredictionDate"),
+            string(&record, "CaptureTime")
+        );
+        assert_eq!(string(&record, "CapturedAt"), uploaded, "{name}");
+    }
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn metadata_come_before_exif_and_exif_before_the_file_name() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let day = some_day();
+    let rational =
+        |values: [u32; 3]| Value::Rational(values.map(|num| Rational { num, denom: 1 }).to_vec());
+    let photo = jpeg(&exif(&[
+        text(
+            Tag::DateTimeOriginal,
+            &day.format("%Y:%m:%d 22:00:00").to_string(),
+        ),
+        text(Tag::BodySerialNumber, "A 17"),
+        text(Tag::GPSLatitudeRef, "S"),
+        field(Tag::GPSLatitude, rational([6, 27, 0])),
+        text(Tag::GPSLongitudeRef, "E"),
+        field(Tag::GPSLongitude, rational([3, 30, 36])),
+    ]));
+    let key = day.format("field-2/IMG_%Y%m%d_210000.jpg").to_string();
+    let captured_at = format!("{day}T20:00:00Z");
+    let metadata = [
+        ("captured-at", &captured_at[..]),
+        ("station", "north"),
+        ("camera", "c1"),
+    ];
+    let told = record(&stack, &key, photo.clone(), &metadata).await;
+    assert_eq!(string(&told, "CapturedAt"), captured_at);
+    assert_eq!(string(&told, "CaptureSource"), "metadata");
+    assert_eq!(
+        [string(&told, "Station"), string(&told, "Camera")],
+        ["north", "c1"]
+    );
+
+    let read = record(&stack, &key, photo, &[]).await;
+    assert_eq!(string(&read, "CapturedAt"), format!("{day}T22:00:00+01:00"));
+    assert_eq!(
+        [string(&read, "Station"), string(&read, "Camera")],
+        ["field-2", "A 17"]
+    );
+    assert_eq!(
+        [number(&read, "Latitude"), number(&read, "Longitude")],
+        [-6.45, 3.51]
+    );
+    assert_eq!(
+        [number(&read, "Width"), number(&read, "Height")],
+        [60.0, 40.0]
+    );
+
+    let named = record(&stack, &key, jpeg(b""), &[]).await;
+    assert_eq!(
+        string(&named, "CapturedAt"),
+        format!("{day}T21:00:00+01:00")
+    );
+    assert_eq!(string(&named, "CaptureSource"), "filename");
+    assert_eq!(optional(&named, "Camera"), None);
+    stack.stop().await;
+}
+
+#[tokio::test]
+async fn a_photo_that_the_model_is_not_sure_of_is_unknown_everywhere() {
+    let stack = Stack::with(Options {
+        variables: &[
+            COLOR_MODEL,
+            ("UNKNOWN_BELOW", "1"),
+            ("NIGHT_STARTS", "00:00"),
+        ],
+        ..Options::invoked_by_hand()
+    })
+    .await;
+    let key = "moth.jpg";
+    let version = stack.upload(key, jpeg(b"")).await;
+    let answer = stack
+        .invoke(&event(&[(BUCKET, key, Some(&version))]))
+        .await
+        .unwrap();
+    assert_eq!(outcome(&answer)["className"], "UNKNOWN");
+    let records = stack.records().await;
+    let record = &records[0];
+    assert_eq!(string(record, "ClassName"), "UNKNOWN");
+    assert_eq!(string(record, "PredictedClass"), "FAW");
+    assert!(string(record, "ClassPredictionID").starts_with("UNKNOWN-"));
+    assert_eq!(string(record, "ReviewQueue"), "UNKNOWN");
+    let date = string(record, "PredictionDate");
+    assert_eq!(string(record, "Night"), date);
+    for (prefix, key) in [
+        ("count/", format!("count/{date}/UNKNOWN")),
+        ("night/", format!("night/{date}/UNKNOWN")),
+    ] {
+        let counters = stack.ledger(prefix).await;
+        assert_eq!(counters.len(), 1);
+        assert_eq!(string(&counters[0], "LedgerKey"), key);
+    }
+    let queue = stack
+        .dynamodb
+        .query()
+        .table_name("predictions")
+        .index_name("ToReview");
+    let queue = queue
+        .key_condition_expression("ReviewQueue = :class")
+        .expression_attribute_values(":class", AttributeValue::S("UNKNOWN".into()));
+    assert_eq!(queue.send().await.unwrap().items.unwrap(), records);
+    let log = stack.stop_and_read_log().await;
+    assert!(
+        log.iter()
+            .any(|line| line["message"] == "photo" && line["class"] == "UNKNOWN")
+    );
+    assert!(
+        log.iter()
+            .any(|line| line["Class"] == "UNKNOWN" && line["Recorded"] == 1)
+    );
+}
