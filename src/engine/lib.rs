@@ -120,6 +120,7 @@ use crate::{
     isa::Isa,
     program::Program,
     runtime::{PackedWeights, ProgramError, Runnable},
+    steps::verify::verify,
 };
 
 /// Why a model cannot be compiled or prepared. None of these is worth a retry.
@@ -140,12 +141,14 @@ pub enum EngineError {
 ///
 /// # Errors
 ///
-/// [`EngineError::Import`] and [`EngineError::Graph`].
+/// An [`EngineError`]. [`EngineError::Program`] is a defect of planning: the compiled file would be refused.
 pub fn compile(model: &TypedModel) -> Result<(Program, Vec<f32>), EngineError> {
     let mut graph = import::import(model)?;
     graph.validate()?;
     passes::run(&mut graph);
-    Ok(plan::plan(&graph)?)
+    let (program, weights) = plan::plan(&graph)?;
+    verify(&program, weights.len())?;
+    Ok((program, weights))
 }
 
 /// Compiles a model, and prepares it to run on this CPU.
