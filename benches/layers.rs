@@ -2,7 +2,8 @@
 //! per second, and as share of the core's peak, which is measured in the same rounds.
 //!
 //! `cargo bench --locked --bench layers`, or with `-- avx2` for one instruction set. MODEL_DIR has the model, SIDE its
-//! rows and columns (default 224), ROUNDS the number of rounds (default 30). All rows take turns in each round, and the tables have the minima.
+//! rows and columns (default 224), ROUNDS the number of rounds (default 30). All rows take turns in each round, and the
+//! tables have the minima.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

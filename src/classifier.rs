@@ -13,7 +13,8 @@ use crate::{
     cpus::Cpus,
     error::Error,
     model::{InputTensor, Manifest, Model, ModelError, Probabilities},
-    photo::{self, Encoded, Limits, Properties, Rejection, sniff},
+    photo::{self, Encoded, Exif, Limits, Properties, Rejection, sniff},
+    prediction::PhotoFile,
 };
 
 /// A model, the limits on its photos, and the CPUs on which it runs.
@@ -37,10 +38,10 @@ pub enum Verdict {
 pub struct Classified {
     /// The model's output.
     pub probabilities: Probabilities,
-    /// What the file says about the photo.
-    pub properties: Properties,
-    /// SHA-256 of the file.
-    pub sha256: [u8; 32],
+    /// The photo's file.
+    pub file: PhotoFile,
+    /// EXIF of the file.
+    pub exif: Exif,
     /// Time to decode, resize, normalize and hash.
     pub decode: Duration,
     /// Time to run the model.
@@ -109,15 +110,25 @@ impl Classifier {
             Ok(prepared) => prepared,
             Err(rejection) => return Ok(Verdict::Rejected(rejection)),
         };
-        let sha256 = Sha256::digest(bytes).into();
+        let Properties {
+            width,
+            height,
+            exif,
+        } = properties;
+        let file = PhotoFile {
+            width,
+            height,
+            bytes: bytes.len() as u64,
+            sha256: Sha256::digest(bytes).into(),
+        };
         let decode = started.elapsed();
 
         let started = Instant::now();
         let probabilities = self.model.run(&input, computation.threads());
         Ok(Verdict::Classified(Classified {
             probabilities: probabilities.map_err(|error| Error::Model(error.to_string()))?,
-            properties,
-            sha256,
+            file,
+            exif,
             decode,
             inference: started.elapsed(),
         }))

@@ -9,10 +9,10 @@
 //!
 //! Predictions of one day, class and night are committed together. One `TransactWriteItems` puts each photo's
 //! object item if it is absent, puts the records with the ordinals n + 1 … n + k, adds k to the night, and sets
-//! `Issued` to n + k on the condition that it is still n. So each object version is counted once, even with concurrent writers,
-//! and the ordinals of a day and class are 1..N without gap or repeat. An `ADD` alone would not do: the SDK
-//! repeats a call whose response was lost, and the counter would grow twice. Beside the absent objects it is safe, because
-//! the whole transaction has their condition.
+//! `Issued` to n + k on the condition that it is still n. So each object version is counted once, even with concurrent
+//! writers, and the ordinals of a day and class are 1..N without gap or repeat. An `ADD` alone would not do: the SDK
+//! repeats a call whose response was lost, and the counter would grow twice. The `ADD` of the night is safe, because the
+//! transaction fails as a whole if one of its objects exists.
 //!
 //! A cancelled transaction returns the items that failed their conditions. Photos that are counted already
 //! leave the group, and the others are tried again at once. If only the counter failed, they are tried again after a

@@ -30,8 +30,8 @@ use crate::{
     model::{Label, Thresholds},
     object::{Escaped, ObjectCreated, ObjectId, ObjectVersion, VersionId},
     outcome::{Outcome, Processed, Timings},
-    photo::{Properties, Rejection},
-    prediction::{PhotoFile, Prediction},
+    photo::Rejection,
+    prediction::Prediction,
 };
 use results::Results;
 
@@ -224,7 +224,6 @@ impl Pipeline {
         let uploaded = read
             .last_modified
             .with_timezone(&self.record.capture.time_zone);
-        let length = photo.as_ref().map_or(0, Vec::len);
         let verdict = match photo {
             Ok(bytes) => self.classifier.classify_in_turn(bytes).await?,
             Err(rejection) => Verdict::Rejected(rejection),
@@ -239,16 +238,15 @@ impl Pipeline {
         };
         progress.timings.decode = Some(classified.decode);
         progress.timings.inference = Some(classified.inference);
-        let prediction = self.predict(created, read, length as u64, classified, uploaded);
+        let prediction = self.predict(created, read, classified, uploaded);
         Ok(Step::Predicted(Box::new(prediction)))
     }
 
-    /// The prediction for a photo of `bytes` bytes.
+    /// The prediction for a classified photo.
     fn predict(
         &self,
         created: &ObjectCreated,
         read: Read,
-        bytes: u64,
         classified: Classified,
         uploaded: DateTime<Tz>,
     ) -> Prediction {
@@ -259,16 +257,11 @@ impl Pipeline {
             None => manifest.thresholds.class(&probabilities),
         };
         let (label, probability) = probabilities.top();
-        let Properties {
-            width,
-            height,
-            exif,
-        } = classified.properties;
         Prediction {
             waits_for_review: class != *label || probability < self.record.review_below,
             capture: self.record.capture.read(Evidence {
                 metadata: &read.metadata,
-                exif: &exif,
+                exif: &classified.exif,
                 key: &read.object.key,
                 last_modified: read.last_modified,
             }),
@@ -281,12 +274,7 @@ impl Pipeline {
             probabilities,
             model_version: manifest.model_version().to_owned(),
             uploaded,
-            file: PhotoFile {
-                width,
-                height,
-                bytes,
-                sha256: classified.sha256,
-            },
+            file: classified.file,
             predicted_at: Utc::now(),
         }
     }

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits as DecoderLimits,
+    metadata::Orientation,
 };
 
 use super::{
@@ -36,7 +37,9 @@ pub struct Encoded<'a> {
     bytes: &'a [u8],
     format: ImageFormat,
     decoder: Box<dyn ImageDecoder + 'a>,
-    metadata: Metadata<'a>,
+    orientation: Orientation,
+    /// A TIFF structure.
+    exif: Option<&'a [u8]>,
     limits: Limits,
 }
 
@@ -90,11 +93,13 @@ impl<'a> Encoded<'a> {
                 reason: format!("a frame is larger than the canvas of {width}×{height} pixels"),
             });
         }
+        let metadata = Metadata::of(format, bytes);
         Ok(Self {
             bytes,
             format,
             decoder: Box::new(decoder),
-            metadata: Metadata::of(format, bytes),
+            orientation: orientation::read(&metadata),
+            exif: metadata.exif,
             limits,
         })
     }
@@ -108,14 +113,14 @@ impl<'a> Encoded<'a> {
     /// Reads what the file says about the photo.
     pub fn properties(&self) -> Properties {
         let (width, height) = self.decoder.dimensions();
-        let [width, height] = match swaps_axes(orientation::read(&self.metadata)) {
+        let [width, height] = match swaps_axes(self.orientation) {
             true => [height, width],
             false => [width, height],
         };
         Properties {
             width,
             height,
-            exif: Exif::read(self.metadata.exif),
+            exif: Exif::read(self.exif),
         }
     }
 
@@ -140,7 +145,7 @@ impl<'a> Encoded<'a> {
                     .saturating_add(HEADER_BYTES),
             ))
             .map_err(rejected)?;
-        let orientation = orientation::read(&self.metadata);
+        let orientation = self.orientation;
         if self.format == ImageFormat::Jpeg
             && let Some(pixels) = jpeg::decode_reduced(
                 self.bytes,

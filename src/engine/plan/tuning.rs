@@ -15,11 +15,11 @@ pub(crate) const SEGMENTS_PER_GROUP: usize = 32;
 pub(crate) const PIXELS_PER_CHUNK: usize = 384;
 
 /// Most weights of a convolution, in floats, that all threads read if that shares the work more evenly: 512 KiB. With
-/// two threads, 3 to 6 % faster for MobileNetV2, EfficientNet-B0 and Lite0 on an AMD EPYC of the Zen 4 generation.
+/// two threads, 4 to 8 % faster for MobileNetV2, EfficientNet-B0 and Lite0 on an AMD EPYC of the Zen 4 generation.
 pub(crate) const FEW_WEIGHTS: usize = 128 << 10;
 
 /// Target size of a band of a channel block of an expansion, in floats, without the rows that windows share with the next
-/// band: 128 KiB. On an AMD EPYC of the Zen 4 generation, whose L2 cache has 1 MiB, sizes from 64 KiB to 2 MiB were within 2 %
+/// band: 128 KiB. On an AMD EPYC of the Zen 4 generation, whose L2 cache has 1 MiB, sizes from 64 KiB to 2 MiB were within 3 %
 /// of each other for four networks; a smaller cache wants smaller bands.
 pub(crate) const BAND: usize = 32 << 10;
 

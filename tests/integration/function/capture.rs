@@ -7,6 +7,7 @@ use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Africa::Lagos;
 use exif::{Rational, Tag, Value};
 use image::{ImageFormat, Rgb, RgbImage};
+use moth_classifier::ledger::{BY_NIGHT, Index, TO_REVIEW};
 
 use crate::support::{
     event::{event, outcome},
@@ -70,16 +71,16 @@ fn some_day() -> NaiveDate {
     today - Days::new(2)
 }
 
-/// The records of a night in the order of their time.
-async fn of_night(stack: &Stack, night: &str) -> Vec<Item> {
+/// The records in an index with the partition key `value`, in the order of the index.
+async fn query(stack: &Stack, index: Index, value: &str) -> Vec<Item> {
     let query = stack
         .dynamodb
         .query()
         .table_name("predictions")
-        .index_name("ByNight");
+        .index_name(index.name);
     let query = query
-        .key_condition_expression("Night = :night")
-        .expression_attribute_values(":night", AttributeValue::S(night.into()));
+        .key_condition_expression(format!("{} = :value", index.partition_key))
+        .expression_attribute_values(":value", AttributeValue::S(value.into()));
     query.send().await.unwrap().items.unwrap()
 }
 
@@ -105,7 +106,7 @@ async fn two_dates_are_one_night() {
     let in_utc = format!("{}Z", utc.format("%Y-%m-%dT%H:%M:%S"));
     assert_eq!(string(&second, "CapturedAt"), in_utc);
 
-    let night = of_night(&stack, &evening.to_string()).await;
+    let night = query(&stack, BY_NIGHT, &evening.to_string()).await;
     assert_eq!(night, [first, second]);
     let nights = stack.ledger("night/").await;
     assert_eq!(nights.len(), 1);
@@ -253,15 +254,7 @@ async fn a_photo_that_the_model_is_not_sure_of_is_unknown_everywhere() {
         assert_eq!(counters.len(), 1);
         assert_eq!(string(&counters[0], "LedgerKey"), key);
     }
-    let queue = stack
-        .dynamodb
-        .query()
-        .table_name("predictions")
-        .index_name("ToReview");
-    let queue = queue
-        .key_condition_expression("ReviewQueue = :class")
-        .expression_attribute_values(":class", AttributeValue::S("UNKNOWN".into()));
-    assert_eq!(queue.send().await.unwrap().items.unwrap(), records);
+    assert_eq!(query(&stack, TO_REVIEW, "UNKNOWN").await, records);
     let log = stack.stop_and_read_log().await;
     assert!(
         log.iter()

@@ -152,7 +152,7 @@ impl Work for Prepared {
                 while first < blocks.end {
                     let next = first + self.max_panels;
                     let map = output.view(first, self.max_panels);
-                    let mut tile = self.tile(context, group, first);
+                    let mut tile = self.tile(context, group, first, &map);
                     if let Some(gate) = &self.step.gate {
                         let panels = next.min(blocks.end) - first;
                         self.gate(context, gate, group, panels, workspace, &mut tile);
@@ -217,7 +217,7 @@ impl Prepared {
             };
             // SAFETY: the caller ensures what both functions require.
             unsafe {
-                let tile = self.tile(context, group, blocks.start);
+                let tile = self.tile(context, group, blocks.start, output);
                 self.panel(context, tile, group, blocks.start..end, &area, output);
             }
         }
@@ -246,7 +246,6 @@ impl Prepared {
         let Area { tiles, range, .. } = area;
         let first = blocks.start;
         let panels = self.max_panels.min(blocks.len());
-        tile.output_panel_stride = output.block_stride();
         let segments = &self.groups[group];
         let (mut prefetching, lines) = kernels.prefetch(range.len());
         let next = self.next_panel(context, group, first, &blocks);

@@ -65,12 +65,18 @@ impl Prepared {
         self.segments.len() * self.segment_len * BLOCK
     }
 
-    /// The arguments that all tiles of a panel and a group share.
+    /// The arguments that all tiles of a panel and a group share. `output` is the feature map that they write.
     ///
     /// # Safety
     ///
     /// The step was verified.
-    pub(super) unsafe fn tile(&self, context: &Context, group: usize, first: usize) -> Tile {
+    pub(super) unsafe fn tile(
+        &self,
+        context: &Context,
+        group: usize,
+        first: usize,
+        output: &FeatureMap,
+    ) -> Tile {
         let step = &self.step;
         let segments = &self.groups[group];
         let [low, high] = step.activation.bounds();
@@ -98,7 +104,7 @@ impl Prepared {
                 residual_stride: residual.map_or(0, |residual| residual.stride * BLOCK),
                 residual_panel_stride: residual.map_or(0, |of| of.feature_map.block_stride()),
                 output: [ptr::null_mut(); MAX_PIXELS],
-                output_panel_stride: 0,
+                output_panel_stride: output.block_stride(),
                 low,
                 high,
             }

@@ -54,6 +54,24 @@ fn window() -> Window {
     }
 }
 
+/// A 1×1 convolution of map 2.
+fn pointwise(output: FeatureMap, gate: Option<FeatureMap>) -> Direct {
+    Direct {
+        input: map(2),
+        output,
+        window: Window {
+            kernel: [1, 1],
+            stride: [1, 1],
+            origin: [1, 1],
+        },
+        weights: 0,
+        bias: WEIGHTS,
+        residual: None,
+        gate,
+        activation: RELU,
+    }
+}
+
 pub(crate) fn program() -> Program {
     let steps = vec![
         Step::Load(Load {
@@ -108,20 +126,7 @@ pub(crate) fn program() -> Program {
             activation: RELU,
         }),
         Step::ExpandedDepthwise(ExpandedDepthwise {
-            expansion: Direct {
-                input: map(2),
-                output: map(0),
-                window: Window {
-                    kernel: [1, 1],
-                    stride: [1, 1],
-                    origin: [1, 1],
-                },
-                weights: 0,
-                bias: WEIGHTS,
-                residual: None,
-                gate: None,
-                activation: RELU,
-            },
+            expansion: pointwise(map(0), None),
             depthwise: Depthwise {
                 input: map(0),
                 output: map(3),
@@ -143,20 +148,7 @@ pub(crate) fn program() -> Program {
             shift: BLOCK,
             activation: RELU,
         }),
-        Step::Direct(Direct {
-            input: map(2),
-            output: map(1),
-            window: Window {
-                kernel: [1, 1],
-                stride: [1, 1],
-                origin: [1, 1],
-            },
-            weights: 0,
-            bias: WEIGHTS,
-            residual: None,
-            gate: Some(pixel(1)),
-            activation: RELU,
-        }),
+        Step::Direct(pointwise(map(1), Some(pixel(1)))),
         Step::Multiply(Multiply {
             input: map(2),
             factor: pixel(1),
