@@ -36,6 +36,14 @@ pub enum Error {
         /// The attribute that is missing or malformed.
         attribute: &'static str,
     },
+    /// A record is not one that this program writes.
+    #[error("record {record} has no valid {attribute}")]
+    RecordItem {
+        /// PredictionDate and ClassPredictionID.
+        record: String,
+        /// The attribute that is missing or malformed.
+        attribute: &'static str,
+    },
     /// The invocation's time is up.
     #[error("no time left after {attempts} attempts to {action}")]
     Deadline {
@@ -78,6 +86,7 @@ impl Error {
             Self::Read { .. } => "Read",
             Self::Table { .. } => "Table",
             Self::LedgerItem { .. } => "LedgerItem",
+            Self::RecordItem { .. } => "RecordItem",
             Self::Deadline { .. } => "Deadline",
             Self::Model(_) => "Model",
             Self::Aborted(_) => "Aborted",

@@ -2,10 +2,14 @@
 //!
 //! The ledger has the partition key `LedgerKey` and these kinds of items:
 //!
-//! - `object/<uuid>`: the object version is COUNTED, or REJECTED with a reason;
+//! - `object/<uuid>`: the object version is COUNTED, REJECTED with a reason, or DELETED by a person;
 //! - `count/<date>/<class>`: `Issued`, the last ordinal that was issued, which never decreases; `Live`, the number of
-//!   records; and for each model version the numbers of records in ten bins of their probability;
-//! - `night/<night>/<class>`: `Live`, the number of records of a trap night.
+//!   records with this effective class; and for each model version the numbers of records in ten bins of their
+//!   probability;
+//! - `night/<night>/<class>`: `Live`, the number of records of a trap night with this effective class;
+//! - `classes`: `Names`, every class that has a counter.
+//!
+//! [`records`](crate::records) adds the items of reviews and deletions.
 //!
 //! Predictions of one day, class and night are committed together. One `TransactWriteItems` puts each photo's
 //! object item if it is absent, puts the records with the ordinals n + 1 … n + k, adds k to the night, and sets
@@ -31,8 +35,9 @@
 //! `benches/contention.rs` measures what contention for a counter adds.
 
 mod commit;
-mod item;
+pub(crate) mod item;
 mod read;
+mod register;
 mod reject;
 mod transaction;
 
@@ -48,7 +53,8 @@ use crate::{
 };
 pub use commit::Committed;
 pub use item::{
-    BY_NIGHT, CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE, TO_REVIEW,
+    BY_NIGHT, CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE, REJECTIONS,
+    TO_REVIEW,
 };
 
 /// Maximum number of predictions in one transaction: an object item and a record for each, and the counters of day and
@@ -60,9 +66,9 @@ pub const MAX_LOOKUP: usize = 100;
 /// The two tables.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    client: Client,
-    predictions: String,
-    ledger: String,
+    pub(crate) client: Client,
+    pub(crate) predictions: String,
+    pub(crate) ledger: String,
 }
 
 /// What the ledger says about an object version.
@@ -75,6 +81,15 @@ pub enum Entry {
         /// The day on which it counts.
         date: NaiveDate,
         /// Its ordinal in that class on that day.
+        count: u64,
+    },
+    /// It had a record, which a person deleted.
+    Deleted {
+        /// The class in which the model counted it.
+        class: Label,
+        /// The day on which it was counted.
+        date: NaiveDate,
+        /// Its ordinal, which no other photo gets.
         count: u64,
     },
     /// It was rejected for good.
@@ -95,10 +110,10 @@ pub enum Written<T> {
 
 /// Marks the items that one call writes, so that its retries recognise them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct CommitId(Uuid);
+pub(crate) struct CommitId(Uuid);
 
 impl CommitId {
-    fn draw() -> Self {
+    pub(crate) fn draw() -> Self {
         Self(Uuid::new_v4())
     }
 }
@@ -119,7 +134,7 @@ impl Ledger {
         }
     }
 
-    fn failed(&self, action: &'static str, error: impl Into<Source>) -> Error {
+    pub(crate) fn failed(&self, action: &'static str, error: impl Into<Source>) -> Error {
         Error::Table {
             action,
             table: self.ledger.clone(),

@@ -52,6 +52,8 @@
 //!
 //! # Outside the function
 //!
+//! [`records`] is for the people who use the records: it reads, reviews, deletes, audits and exports them.
+//!
 //! [`cli`] has the commands of the same binary. `local` runs the whole system on one machine: the `local`
 //! module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and starts this binary
 //! again as the function. Nothing is mocked. `redeliver` (cargo feature `stack`) invokes a deployed function
@@ -79,6 +81,7 @@ mod outcome;
 pub mod photo;
 mod pipeline;
 pub mod prediction;
+pub mod records;
 #[cfg(feature = "stack")]
 mod redeliver;
 mod respond;

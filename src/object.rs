@@ -1,6 +1,6 @@
 //! Object versions: what was uploaded, and the id under which it is counted.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
@@ -91,6 +91,35 @@ impl ObjectId {
         Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
     }
 }
+
+/// The text is not the id of a photo.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the id of a record: a UUID, or a class, a hyphen and a UUID")]
+pub struct ObjectIdError(String);
+
+impl FromStr for ObjectId {
+    type Err = ObjectIdError;
+
+    /// Reads the UUID, or the sort key of the record: `FAW-3f0c…`.
+    fn from_str(text: &str) -> Result<Self, ObjectIdError> {
+        let hyphenated = text
+            .len()
+            .checked_sub(UUID_LENGTH)
+            .and_then(|start| text.get(start..));
+        let has_class = |uuid: &str| {
+            let class = &text[..text.len() - uuid.len()];
+            class.is_empty() || class.len() > 1 && class.ends_with('-')
+        };
+        hyphenated
+            .filter(|uuid| has_class(uuid))
+            .and_then(|uuid| Uuid::try_parse(uuid).ok())
+            .map(Self)
+            .ok_or_else(|| ObjectIdError(text.to_owned()))
+    }
+}
+
+/// Characters of a hyphenated UUID.
+const UUID_LENGTH: usize = 36;
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,5 @@
 //! When a photo was taken: the first of several clocks that is plausible.
 
-use std::fmt;
-
 use chrono::{
     DateTime, Datelike, Days, FixedOffset, MappedLocalTime, NaiveDateTime, Offset, TimeDelta,
     TimeZone, Timelike, Utc,
@@ -20,7 +18,8 @@ const MAX_AGE: i64 = 400;
 const FIRST_YEAR: i32 = 2010;
 
 /// What says when a photo was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum CaptureSource {
     /// Object metadata `x-amz-meta-captured-at`.
     Metadata,
@@ -33,7 +32,8 @@ pub enum CaptureSource {
 }
 
 /// Why a camera's clock is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "kebab-case")]
 pub enum CaptureDoubt {
     /// More than an hour after the upload.
     Future,
@@ -45,29 +45,6 @@ pub enum CaptureDoubt {
     FarFromUpload,
     /// The metadata is no time, or the EXIF block is broken.
     Unreadable,
-}
-
-impl fmt::Display for CaptureSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Metadata => "metadata",
-            Self::Exif => "exif",
-            Self::FileName => "filename",
-            Self::Upload => "upload",
-        })
-    }
-}
-
-impl fmt::Display for CaptureDoubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Future => "future",
-            Self::Ancient => "ancient",
-            Self::ResetClock => "reset-clock",
-            Self::FarFromUpload => "far-from-upload",
-            Self::Unreadable => "unreadable",
-        })
-    }
 }
 
 /// The first plausible time, and its source. If no clock is plausible: the upload, and the doubt about the first of them.

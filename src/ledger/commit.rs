@@ -63,7 +63,7 @@ impl Ledger {
         let Some(first) = group.first() else {
             return Ok(());
         };
-        let counter_key = item::counter_key(first);
+        let counter_key = item::counter_key(first.date(), first.class());
         let mut backoff = Backoff::new("commit the predictions", deadline);
         loop {
             let pending = commit.pending(group);
@@ -72,6 +72,9 @@ impl Ledger {
             }
             let counter = self.read(vec![counter_key.clone()], deadline).await?;
             let issued = item::issued(&counter_key, counter.get(&counter_key))?;
+            if issued == 0 {
+                self.register(first.class(), deadline).await?;
+            }
             let items = self
                 .transaction(&counter_key, &pending, issued, commit.id)
                 .map_err(|error| self.failed("write to", error))?;

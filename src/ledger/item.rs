@@ -24,8 +24,7 @@ pub const PREDICTION_DATE: &str = "PredictionDate";
 /// Sort key of the predictions table.
 pub const CLASS_PREDICTION_ID: &str = "ClassPredictionID";
 
-/// A global secondary index of the predictions table. It is sparse: it contains the records that
-/// have its key attributes.
+/// A global secondary index. It is sparse: it contains the items that have its key attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Index {
     /// Its name.
@@ -50,34 +49,56 @@ pub const TO_REVIEW: Index = Index {
     sort_key: "ReviewRank",
 };
 
+/// The rejected photos of a day, by the time of their rejection. An index of the ledger.
+pub const REJECTIONS: Index = Index {
+    name: "Rejections",
+    partition_key: "RejectedOn",
+    sort_key: "RejectedAt",
+};
+
 /// The indexes of the predictions table, in the order in which a deployment adds them.
 pub const INDEXES: [Index; 2] = [BY_NIGHT, TO_REVIEW];
 
-pub(super) type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
-pub(super) fn object_key(id: ObjectId) -> String {
+pub(crate) fn object_key(id: ObjectId) -> String {
     format!("object/{id}")
 }
 
-pub(super) fn counter_key(prediction: &Prediction) -> String {
-    format!("count/{}/{}", prediction.date(), prediction.class())
+/// Key of the counter of a day and class.
+pub(crate) fn counter_key(date: NaiveDate, class: &Label) -> String {
+    format!("count/{date}/{class}")
 }
 
-pub(super) fn night_key(prediction: &Prediction) -> String {
-    format!("night/{}/{}", prediction.capture.night, prediction.class())
+/// Key of the counter of a night and class.
+pub(crate) fn night_key(night: NaiveDate, class: &Label) -> String {
+    format!("night/{night}/{class}")
 }
+
+/// Key of the item whose string set [`NAMES`] has every class that has a counter.
+pub(crate) const CLASSES: &str = "classes";
+/// The string set of [`CLASSES`].
+pub(crate) const NAMES: &str = "Names";
 
 /// Number of confidence bins of a model version.
-const BINS: usize = 10;
+pub(crate) const BINS: usize = 10;
 
-/// The attribute of a counter that counts records with a probability like this one, of the same model version: from b0,
+/// The attribute of a counter that counts records with this `probability`, from 0 to 1, of a model version: from b0,
 /// under 10 %, to b9.
-pub(super) fn confidence_bin(prediction: &Prediction) -> String {
-    let bin = (f64::from(prediction.probability()) * BINS as f64) as usize;
-    format!("{}.b{}", prediction.model_version, bin.min(BINS - 1))
+pub(crate) fn confidence_bin(model_version: &str, probability: f32) -> String {
+    let bin = (f64::from(probability) * BINS as f64) as usize;
+    format!("{model_version}.b{}", bin.min(BINS - 1))
 }
 
-pub(super) fn number(n: impl ToString) -> AttributeValue {
+/// Sort key of a record in [`BY_NIGHT`].
+pub(crate) fn captured_key(captured_at: DateTime<Utc>, id: ObjectId) -> String {
+    format!(
+        "{}#{id}",
+        captured_at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    )
+}
+
+pub(crate) fn number(n: impl ToString) -> AttributeValue {
     AttributeValue::N(n.to_string())
 }
 
@@ -109,8 +130,17 @@ pub(super) fn rejected(
     rejection: &Rejection,
     commit_id: CommitId,
 ) -> Item {
-    let mut item = object_item(object, id, "REJECTED", commit_id, Utc::now());
-    item.insert("Reason".into(), AttributeValue::S(rejection.to_string()));
+    let now = Utc::now();
+    let mut item = object_item(object, id, "REJECTED", commit_id, now);
+    // Without the object, the day of its upload is unknown.
+    let on = day.unwrap_or(now.date_naive());
+    for (name, value) in [
+        ("Reason", rejection.to_string()),
+        (REJECTIONS.partition_key, on.to_string()),
+        (REJECTIONS.sort_key, format!("{}#{id}", timestamp(now))),
+    ] {
+        item.insert(name.into(), AttributeValue::S(value));
+    }
     if let Some(day) = day {
         item.insert(PREDICTION_DATE.into(), AttributeValue::S(day.to_string()));
     }
@@ -200,14 +230,13 @@ fn capture(prediction: &Prediction, item: &mut Item) {
         camera,
         position,
     } = &prediction.capture;
-    let utc = at.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true);
     let mut insert = |name: &str, value: String| {
         item.insert(name.into(), AttributeValue::S(value));
     };
     insert("CapturedAt", at.to_rfc3339_opts(SecondsFormat::Secs, true));
     insert("CaptureSource", source.to_string());
     insert(BY_NIGHT.partition_key, night.to_string());
-    insert(BY_NIGHT.sort_key, format!("{utc}#{}", prediction.id));
+    insert(BY_NIGHT.sort_key, captured_key(at.to_utc(), prediction.id));
     for (name, value) in [
         ("CaptureDoubt", doubt.map(|doubt| doubt.to_string())),
         ("Station", station.clone()),
@@ -256,20 +285,20 @@ fn address(object: &ObjectVersion) -> Item {
     item
 }
 
-fn timestamp(time: DateTime<Utc>) -> String {
+pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The last ordinal that was issued; 0 if there is no counter yet.
+/// The last ordinal that was issued; 0 if there is no counter yet, or one that a review began.
 pub(super) fn issued(counter_key: &str, counter: Option<&Item>) -> Result<u64, Error> {
     match counter {
-        Some(item) => count(item, "Issued", counter_key),
-        None => Ok(0),
+        Some(item) if item.contains_key("Issued") => count(item, "Issued", counter_key),
+        Some(_) | None => Ok(0),
     }
 }
 
 /// Whether the call with this `commit_id` wrote `item`.
-pub(super) fn is_ours(item: &Item, commit_id: CommitId) -> bool {
+pub(crate) fn is_ours(item: &Item, commit_id: CommitId) -> bool {
     text(item, "CommitId").is_ok_and(|id| id == commit_id.to_string())
 }
 
@@ -277,6 +306,11 @@ pub(super) fn is_ours(item: &Item, commit_id: CommitId) -> bool {
 pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
     match text(item, "Status")?.as_str() {
         "COUNTED" => Ok(Entry::Counted {
+            class: class(item)?,
+            date: date(item)?,
+            count: count(item, "Count_ClassName", &key(item)?)?,
+        }),
+        "DELETED" => Ok(Entry::Deleted {
             class: class(item)?,
             date: date(item)?,
             count: count(item, "Count_ClassName", &key(item)?)?,
@@ -292,18 +326,18 @@ pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
 }
 
 /// The item's LedgerKey.
-pub(super) fn key(item: &Item) -> Result<String, Error> {
+pub(crate) fn key(item: &Item) -> Result<String, Error> {
     text(item, LEDGER_KEY)
 }
 
-fn text(item: &Item, attribute: &'static str) -> Result<String, Error> {
+pub(crate) fn text(item: &Item, attribute: &'static str) -> Result<String, Error> {
     match item.get(attribute) {
         Some(AttributeValue::S(value)) => Ok(value.clone()),
         _ => Err(invalid(item, attribute)),
     }
 }
 
-fn class(item: &Item) -> Result<Label, Error> {
+pub(crate) fn class(item: &Item) -> Result<Label, Error> {
     let class = text(item, "ClassName")?;
     Label::try_from(class).map_err(|_| invalid(item, "ClassName"))
 }
@@ -313,7 +347,7 @@ fn date(item: &Item) -> Result<NaiveDate, Error> {
     date.parse().map_err(|_| invalid(item, PREDICTION_DATE))
 }
 
-fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> {
+pub(crate) fn count(item: &Item, attribute: &'static str, key: &str) -> Result<u64, Error> {
     let value = item.get(attribute).and_then(|value| value.as_n().ok());
     value
         .and_then(|value| value.parse().ok())

@@ -43,7 +43,7 @@ impl Ledger {
 
     /// The items with these `keys`, by key. The keys are distinct and at most
     /// [`MAX_LOOKUP`](super::MAX_LOOKUP).
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         mut keys: Vec<String>,
         deadline: Deadline,

@@ -64,7 +64,8 @@ impl Ledger {
         let more = predictions.len() as u64;
         let mut bins: BTreeMap<String, u64> = BTreeMap::new();
         for prediction in predictions {
-            *bins.entry(item::confidence_bin(prediction)).or_default() += 1;
+            let bin = item::confidence_bin(&prediction.model_version, prediction.probability());
+            *bins.entry(bin).or_default() += 1;
         }
         let mut counter = Update::builder()
             .table_name(&self.ledger)
@@ -89,14 +90,17 @@ impl Ledger {
         .build()
     }
 
-    /// Adds the predictions to their night.
+    /// Adds the predictions to their night. `Changes` tells an audit that the counter moved while it read.
     fn night(&self, predictions: &[&Prediction]) -> Result<Update, BuildError> {
-        let key = predictions.first().map(|first| item::night_key(first));
+        let key = predictions
+            .first()
+            .map(|first| item::night_key(first.capture.night, first.class()));
         Update::builder()
             .table_name(&self.ledger)
             .set_key(key.map(|key| HashMap::from([(LEDGER_KEY.into(), AttributeValue::S(key))])))
-            .update_expression("ADD Live :more")
+            .update_expression("ADD Live :more, Changes :one")
             .expression_attribute_values(":more", item::number(predictions.len()))
+            .expression_attribute_values(":one", item::number(1))
             .build()
     }
 }

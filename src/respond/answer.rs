@@ -200,6 +200,10 @@ fn task_result(outcome: &Outcome) -> (ResultCode, String) {
             Succeeded,
             format!("already recorded: {class} number {count} of {date}"),
         ),
+        Outcome::Duplicate(Entry::Deleted { class, date, count }) => (
+            Succeeded,
+            format!("recorded as {class} number {count} of {date} and deleted"),
+        ),
         Outcome::Folder => (
             Succeeded,
             "a folder marker, not a photo: nothing to do".to_owned(),

@@ -105,6 +105,14 @@ impl Report {
                 count: Some(*count),
                 ..report
             },
+            Outcome::Duplicate(Entry::Deleted { class, date, count }) => Self {
+                outcome: Word::Duplicate,
+                class_name: Some(class.to_string()),
+                date: Some(date.to_string()),
+                count: Some(*count),
+                reason: Some("its record was deleted".to_owned()),
+                ..report
+            },
             Outcome::Duplicate(Entry::Rejected { reason }) => Self {
                 outcome: Word::Duplicate,
                 reason: Some(reason.clone()),

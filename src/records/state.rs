@@ -1,0 +1,187 @@
+//! The state of one photo: its record, or the copy of a deleted one.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+
+use super::{ChangeError, Record, record::REVISION};
+use crate::{
+    aws::{self, Backoff, Deadline},
+    error::Error,
+    ledger::{
+        CLASS_PREDICTION_ID, LEDGER_KEY, Ledger, PREDICTION_DATE,
+        item::{self, Item},
+    },
+    object::ObjectId,
+};
+
+/// Attribute of a `deleted/…` item: the record, as a map.
+pub(super) const DELETED_RECORD: &str = "Record";
+/// Attribute of a `deleted/…` item: when DynamoDB removes it, in seconds since 1970.
+pub(super) const EXPIRES_AT: &str = "ExpiresAt";
+
+pub(super) fn deleted_key(id: ObjectId) -> String {
+    format!("deleted/{id}")
+}
+
+/// A photo that was counted.
+pub(super) enum State {
+    /// It has a record.
+    Recorded(Stored),
+    /// Its record was deleted.
+    Deleted {
+        /// The deleted record. `None` if it was deleted more than 30 days ago.
+        copy: Option<Stored>,
+        /// The revision of the deletion.
+        revision: u64,
+    },
+}
+
+/// A record with its item.
+pub(super) struct Stored {
+    pub(super) item: Item,
+    pub(super) record: Record,
+}
+
+impl Stored {
+    fn read(item: Item) -> Result<Self, Error> {
+        let record = Record::read(&item)?;
+        Ok(Self { item, record })
+    }
+}
+
+impl State {
+    pub(super) fn revision(&self) -> u64 {
+        match self {
+            Self::Recorded(stored) => stored.record.revision,
+            Self::Deleted { revision, .. } => *revision,
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads the record of the photo with this `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::NoRecord`], [`ChangeError::Rejected`] or [`ChangeError::Deleted`] if it has none.
+    pub async fn record(&self, id: ObjectId, deadline: Deadline) -> Result<Record, ChangeError> {
+        match self.state(id, deadline).await? {
+            State::Recorded(stored) => Ok(stored.record),
+            State::Deleted { revision, .. } => Err(self.deleted(id, revision, deadline).await?),
+        }
+    }
+
+    pub(super) async fn state(
+        &self,
+        id: ObjectId,
+        deadline: Deadline,
+    ) -> Result<State, ChangeError> {
+        let mut backoff = Backoff::new("read the record", deadline);
+        loop {
+            let (object, deleted) = (item::object_key(id), deleted_key(id));
+            let keys = vec![object.clone(), deleted.clone()];
+            let mut items = self.read(keys, deadline).await?;
+            let Some(object) = items.remove(&object) else {
+                return Err(ChangeError::NoRecord(id));
+            };
+            match item::text(&object, "Status")?.as_str() {
+                "REJECTED" => {
+                    let reason = item::text(&object, "Reason")?;
+                    return Err(ChangeError::Rejected { id, reason });
+                }
+                "DELETED" => {
+                    let revision = item::count(&object, REVISION, &item::key(&object)?)?;
+                    let copy = items.remove(&deleted);
+                    let copy = copy.map(copy_of).transpose()?.flatten();
+                    return Ok(State::Deleted { copy, revision });
+                }
+                _ => {}
+            }
+            let key = record_key(&object)?;
+            // Between the two reads somebody may have deleted the record.
+            match self.record_item(key, &mut backoff).await? {
+                Some(item) => return Ok(State::Recorded(Stored::read(item)?)),
+                None => {
+                    let damage = format!("{id} is counted, and has no record: run audit");
+                    backoff.pause(damage).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads a record by its key.
+    async fn record_item(
+        &self,
+        key: Item,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Item>, ChangeError> {
+        loop {
+            let get = self
+                .client
+                .get_item()
+                .table_name(&self.predictions)
+                .set_key(Some(key.clone()))
+                .consistent_read(true);
+            match backoff.attempt(get.send()).await? {
+                Ok(response) => return Ok(response.item),
+                Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
+                Err(error) => return Err(self.failed("read", error).into()),
+            }
+        }
+    }
+}
+
+/// Key of the record of an `object/…` item.
+fn record_key(object: &Item) -> Result<Item, Error> {
+    let text = |name| item::text(object, name).map(AttributeValue::S);
+    Ok(HashMap::from([
+        (PREDICTION_DATE.into(), text(PREDICTION_DATE)?),
+        (CLASS_PREDICTION_ID.into(), text(CLASS_PREDICTION_ID)?),
+    ]))
+}
+
+/// The record in a `deleted/…` item. `None` if its time is over: DynamoDB removes it up to days later.
+fn copy_of(mut deleted: Item) -> Result<Option<Stored>, Error> {
+    let key = item::key(&deleted)?;
+    let expires_at: u64 = item::count(&deleted, EXPIRES_AT, &key)?;
+    if i128::from(expires_at) <= i128::from(Utc::now().timestamp()) {
+        return Ok(None);
+    }
+    match deleted.remove(DELETED_RECORD) {
+        Some(AttributeValue::M(record)) => Stored::read(record).map(Some),
+        _ => Err(Error::LedgerItem {
+            key,
+            attribute: DELETED_RECORD,
+        }),
+    }
+}
+
+/// Key of a record.
+pub(super) fn key_of(record: &Record) -> Item {
+    HashMap::from([
+        (
+            PREDICTION_DATE.into(),
+            AttributeValue::S(record.date.to_string()),
+        ),
+        (
+            CLASS_PREDICTION_ID.into(),
+            AttributeValue::S(record.class_prediction_id()),
+        ),
+    ])
+}
+
+/// Key of a ledger item.
+pub(super) fn ledger_key(key: String) -> Item {
+    HashMap::from([(LEDGER_KEY.into(), AttributeValue::S(key))])
+}
+
+/// A time attribute of an item of the ledger.
+pub(super) fn time(item: &Item, attribute: &'static str) -> Result<DateTime<Utc>, Error> {
+    let text = item::text(item, attribute)?;
+    text.parse().map_err(|_| Error::LedgerItem {
+        key: item::key(item).unwrap_or_default(),
+        attribute,
+    })
+}
