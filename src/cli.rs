@@ -1,14 +1,16 @@
-//! The command line: `classify`, `compile`, `local` and `redeliver`.
+//! The command line.
 
 mod classify;
 mod compile;
 mod files;
 #[cfg(feature = "local")]
 mod local;
+mod records;
 #[cfg(feature = "stack")]
 mod redeliver;
 mod self_test;
 mod table;
+mod tables;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -49,6 +51,26 @@ enum Command {
     /// afterwards, with 1 if a message was kept.
     #[cfg(feature = "stack")]
     Redeliver(redeliver::Arguments),
+    /// List records by night or date, or show some with their history
+    Records(records::list::Arguments),
+    /// Count the records of each night or date, in a bar chart
+    ///
+    /// A reviewer's class counts before the model's. Deleted records do not count.
+    Counts(records::counts::Arguments),
+    /// Say which class a record has, or take a review back
+    ///
+    /// What the model said stays in the record. Exits with 0 if every record is changed, else with 1.
+    Review(records::change::Review),
+    /// Delete records; `restore` brings them back within 30 days
+    ///
+    /// The photos stay in the bucket, and are not counted again. Exits with 0 if every record is deleted, else with 1.
+    Delete(records::change::Changed),
+    /// Bring deleted records back
+    ///
+    /// Exits with 0 if every record is restored, else with 1.
+    Restore(records::change::Changed),
+    /// Compare the model's confidence with that of its first days, and the model with its reviewers
+    Drift(records::drift::Arguments),
 }
 
 #[derive(Args)]
@@ -74,6 +96,12 @@ pub fn run() -> ExitCode {
         Command::Local(arguments) => local::run(arguments),
         #[cfg(feature = "stack")]
         Command::Redeliver(arguments) => redeliver::run(&arguments),
+        Command::Records(arguments) => records::list::run(&arguments),
+        Command::Counts(arguments) => records::counts::run(&arguments),
+        Command::Review(arguments) => records::change::review(&arguments),
+        Command::Delete(arguments) => records::change::delete(&arguments),
+        Command::Restore(arguments) => records::change::restore(&arguments),
+        Command::Drift(arguments) => records::drift::run(&arguments),
     };
     match result {
         Ok(code) => code,

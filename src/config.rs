@@ -117,6 +117,19 @@ impl ComputeConfig {
     }
 }
 
+impl RecordConfig {
+    /// Reads the configuration, like [`ComputeConfig::read`].
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, each with the name of its variable.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(&variable);
+        let config = environment.record();
+        environment.finish(config)
+    }
+}
+
 impl FunctionConfig {
     /// Reads the configuration, like [`ComputeConfig::read`].
     ///

@@ -5,10 +5,12 @@
 //! those of the cloud.
 
 mod dynamodb;
+mod folder;
 mod instance;
 pub(crate) mod lambda;
 mod log;
 mod objects;
+mod tables;
 
 use std::{
     collections::BTreeSet,
@@ -37,7 +39,12 @@ use crate::{
     error::Source,
 };
 
-pub use lambda::{FUNCTION, Lambda};
+use folder::{Folder, FolderLock};
+
+pub use self::{
+    lambda::{FUNCTION, Lambda},
+    tables::FolderTables,
+};
 
 /// Region of everything embedded.
 pub const REGION: &str = "us-east-1";
@@ -115,6 +122,18 @@ pub enum LocalError {
         /// The system's error.
         source: io::Error,
     },
+    /// Another process uses the folder.
+    #[error("{} is in use by another moth-classifier: stop it, or choose another folder with --data", folder.display())]
+    InUse {
+        /// Its path.
+        folder: PathBuf,
+    },
+    /// The folder has no tables.
+    #[error("{} has no tables: name the folder of an earlier `local --data`", folder.display())]
+    NoTables {
+        /// Its path.
+        folder: PathBuf,
+    },
     /// The object store cannot be opened.
     #[error("cannot use the objects in {}", folder.display())]
     Objects {
@@ -148,6 +167,7 @@ pub struct Local {
     instances: Instances,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    _lock: FolderLock,
 }
 
 /// The function instances that run now. Each is one process.
@@ -182,6 +202,10 @@ impl Local {
     /// If a port or the folder cannot be used.
     pub async fn start(settings: Settings) -> Result<(Self, Events), LocalError> {
         let folder = settings.folder.clone();
+        let mut lock = match FolderLock::take(&folder)? {
+            Folder::Ours(lock) => lock,
+            Folder::Served(_) => return Err(LocalError::InUse { folder }),
+        };
         let [s3_listener, dynamodb_listener, lambda_listener] = listeners(settings.port).await?;
         let address = |listener: &TcpListener| {
             let port = settings.port;
@@ -203,6 +227,12 @@ impl Local {
         dynamodb::prepare_tables(&tables, &settings.config.tables)
             .await
             .map_err(|source| LocalError::Tables {
+                folder: folder.clone(),
+                source,
+            })?;
+
+        lock.publish(endpoints.dynamodb)
+            .map_err(|source| LocalError::Folder {
                 folder: folder.clone(),
                 source,
             })?;
@@ -248,6 +278,7 @@ impl Local {
             instances,
             stop,
             tasks,
+            _lock: lock,
         };
         let events = Events {
             deliveries,
@@ -308,6 +339,13 @@ async fn listeners(port: u16) -> Result<[TcpListener; 3], LocalError> {
 }
 
 fn clients(endpoints: Endpoints) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Client) {
+    clients_at(endpoints.s3, endpoints.dynamodb)
+}
+
+fn clients_at(
+    s3: SocketAddr,
+    dynamodb: SocketAddr,
+) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Client) {
     let (id, secret) = CREDENTIALS;
     let credentials = Credentials::new(id, secret, None, None, "local");
     let sdk = SdkConfig::builder()
@@ -320,10 +358,10 @@ fn clients(endpoints: Endpoints) -> (aws_sdk_s3::Client, aws_sdk_dynamodb::Clien
         .timeout_config(aws::timeouts())
         .build();
     let s3 = aws_sdk_s3::config::Builder::from(&sdk)
-        .endpoint_url(url(endpoints.s3))
+        .endpoint_url(url(s3))
         .build();
     let dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk)
-        .endpoint_url(url(endpoints.dynamodb))
+        .endpoint_url(url(dynamodb))
         .build();
     (
         aws_sdk_s3::Client::from_conf(s3),

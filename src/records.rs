@@ -17,15 +17,30 @@
 //! never comes twice, because deletions and restores are revisions too.
 
 mod change;
+mod confusion;
+mod counts;
+mod cursor;
 mod deltas;
+mod drift;
 mod history;
+mod list;
 mod names;
+mod query;
+mod read;
 mod record;
+mod rejections;
 mod state;
 
 pub use self::{
     change::{Change, ChangeError, Verdict},
+    confusion::{Confusion, NOT_A_MOTH, Share, not_a_moth},
+    counts::DayCounts,
+    cursor::{Cursor, CursorError},
+    drift::{Confidences, Drift, Histogram, ReferenceSource, psi},
     history::{Entry, Kind},
+    list::{ListError, MAX_PAGE, Page},
     names::{Author, NameError, Note},
+    query::{By, Filter, MAX_DAYS, Order, Query, ReviewFilter, Span, SpanError},
     record::{Captured, Record, Review, ReviewStatus},
+    rejections::Rejected,
 };

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 
-use crate::{aws, error::Source};
+use crate::{aws, config::Tables, error::Source};
 
 /// Limit on one invocation attempt: Lambda's maximum timeout, and 30 s for the network.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(900 + 30);
@@ -52,13 +52,15 @@ pub enum StackError {
         /// Number of stacks.
         stacks: usize,
     },
-    /// The stack lacks an output.
-    #[error("the stack {name} has no output {output}: deploy this version's template.yaml first")]
-    Output {
+    /// The stack lacks an output or a parameter.
+    #[error("the stack {name} has no {what} {key}: deploy this version's template.yaml first")]
+    Lacks {
         /// The stack's name.
         name: String,
-        /// The output's key.
-        output: &'static str,
+        /// "output" or "parameter".
+        what: &'static str,
+        /// The key of the output or parameter.
+        key: &'static str,
     },
     /// CloudFormation refused or could not be reached.
     #[error("cannot read the outputs of the stack {name}")]
@@ -77,6 +79,54 @@ impl Stack {
     ///
     /// If the stack does not exist, cannot be read, or lacks an output.
     pub async fn find(name: &str, sdk: &SdkConfig) -> Result<Self, StackError> {
+        let mut described = Described::read(name, sdk).await?;
+        Ok(Self {
+            function: described.output("FunctionAlias")?,
+            failure_queue: described.output("FailureQueueUrl")?,
+            upload_queue: described.output("UploadQueueUrl")?,
+        })
+    }
+}
+
+/// The tables of a deployed stack, and how its function writes records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackTables {
+    /// The tables.
+    pub tables: Tables,
+    /// Parameter TimeZone.
+    pub time_zone: String,
+    /// Parameter NightStarts.
+    pub night_starts: String,
+}
+
+impl StackTables {
+    /// Reads outputs and parameters of the stack `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::find`].
+    pub async fn find(name: &str, sdk: &SdkConfig) -> Result<Self, StackError> {
+        let mut described = Described::read(name, sdk).await?;
+        Ok(Self {
+            tables: Tables {
+                predictions: described.output("PredictionsTable")?,
+                ledger: described.output("LedgerTable")?,
+            },
+            time_zone: described.parameter("TimeZone")?,
+            night_starts: described.parameter("NightStarts")?,
+        })
+    }
+}
+
+/// Outputs and parameters of a stack, by name.
+struct Described {
+    name: String,
+    outputs: HashMap<String, String>,
+    parameters: HashMap<String, String>,
+}
+
+impl Described {
+    async fn read(name: &str, sdk: &SdkConfig) -> Result<Self, StackError> {
         let region = sdk.region().ok_or(StackError::Region)?.to_string();
         let client = aws_sdk_cloudformation::Client::new(sdk);
         let described = client.describe_stacks().stack_name(name).send().await;
@@ -97,23 +147,38 @@ impl Stack {
                 stacks: described.stacks().len(),
             });
         };
-        // A missing output is an error below, where its name is known.
-        let mut outputs: HashMap<String, String> = stack
-            .outputs()
-            .iter()
-            .filter_map(|output| Some((output.output_key.clone()?, output.output_value.clone()?)))
-            .collect();
-        let mut output = |output: &'static str| {
-            outputs.remove(output).ok_or_else(|| StackError::Output {
-                name: name.to_owned(),
-                output,
-            })
-        };
+        // What is missing is an error when it is asked for.
+        let outputs = stack.outputs().iter();
+        let parameters = stack.parameters().iter();
         Ok(Self {
-            function: output("FunctionAlias")?,
-            failure_queue: output("FailureQueueUrl")?,
-            upload_queue: output("UploadQueueUrl")?,
+            name: name.to_owned(),
+            outputs: outputs
+                .filter_map(|output| {
+                    Some((output.output_key.clone()?, output.output_value.clone()?))
+                })
+                .collect(),
+            parameters: parameters
+                .filter_map(|one| Some((one.parameter_key.clone()?, one.parameter_value.clone()?)))
+                .collect(),
         })
+    }
+
+    fn output(&mut self, output: &'static str) -> Result<String, StackError> {
+        let found = self.outputs.remove(output);
+        found.ok_or_else(|| self.lacks("output", output))
+    }
+
+    fn parameter(&mut self, parameter: &'static str) -> Result<String, StackError> {
+        let found = self.parameters.remove(parameter);
+        found.ok_or_else(|| self.lacks("parameter", parameter))
+    }
+
+    fn lacks(&self, what: &'static str, key: &'static str) -> StackError {
+        StackError::Lacks {
+            name: self.name.clone(),
+            what,
+            key,
+        }
     }
 }
 

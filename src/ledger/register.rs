@@ -26,7 +26,8 @@ impl Ledger {
                 .update_item()
                 .table_name(&self.ledger)
                 .key(LEDGER_KEY, AttributeValue::S(CLASSES.into()))
-                .update_expression(format!("ADD {NAMES} :class"))
+                .update_expression("ADD #names :class")
+                .expression_attribute_names("#names", NAMES)
                 .expression_attribute_values(":class", AttributeValue::Ss(vec![class.to_string()]));
             match backoff.attempt(update.send()).await? {
                 Ok(_) => return Ok(()),

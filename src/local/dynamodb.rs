@@ -1,6 +1,9 @@
 //! The embedded DynamoDB with the two tables.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -18,8 +21,13 @@ use super::LocalError;
 use crate::{
     config::Tables,
     error::Source,
-    ledger::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE},
+    ledger::{CLASS_PREDICTION_ID, INDEXES, Index, LEDGER_KEY, PREDICTION_DATE, REJECTIONS},
 };
+
+/// The database's file in `folder`.
+pub(super) fn file(folder: &Path) -> PathBuf {
+    folder.join("tables.sqlite")
+}
 
 /// Opens the database in `folder`.
 pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
@@ -27,7 +35,7 @@ pub(super) fn open(folder: &Path) -> Result<Database, LocalError> {
         folder: folder.into(),
         source,
     };
-    let path = folder.join("tables.sqlite");
+    let path = file(folder);
     let path = path
         .to_str()
         .ok_or_else(|| failed("the path is not valid UTF-8".into()))?;
@@ -51,9 +59,11 @@ pub(super) async fn prepare_tables(client: &Client, tables: &Tables) -> Result<(
         (PREDICTION_DATE, KeyType::Hash),
         (CLASS_PREDICTION_ID, KeyType::Range),
     ];
+    let ledger = [(LEDGER_KEY, KeyType::Hash)];
     create_table(client, &tables.predictions, &predictions).await?;
-    create_table(client, &tables.ledger, &[(LEDGER_KEY, KeyType::Hash)]).await?;
-    add_indexes(client, &tables.predictions).await
+    create_table(client, &tables.ledger, &ledger).await?;
+    add_indexes(client, &tables.predictions, &predictions, &INDEXES).await?;
+    add_indexes(client, &tables.ledger, &ledger, &[REJECTIONS]).await
 }
 
 async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> Result<(), Source> {
@@ -79,9 +89,14 @@ async fn create_table(client: &Client, name: &str, keys: &[(&str, KeyType)]) -> 
     }
 }
 
-/// Adds the missing ones of [`INDEXES`]. DynamoDB accepts one new index in an update. Existing records are in
-/// the index when the update returns.
-async fn add_indexes(client: &Client, table: &str) -> Result<(), Source> {
+/// Adds the missing ones of `indexes` to a table with these `keys`. DynamoDB accepts one new index in an update. Existing
+/// items are in the index when the update returns.
+async fn add_indexes(
+    client: &Client,
+    table: &str,
+    keys: &[(&str, KeyType)],
+    indexes: &[Index],
+) -> Result<(), Source> {
     let described = client.describe_table().table_name(table).send().await?;
     let description = described.table.ok_or("DescribeTable described no table")?;
     let there: HashSet<Option<&str>> = description
@@ -89,15 +104,15 @@ async fn add_indexes(client: &Client, table: &str) -> Result<(), Source> {
         .iter()
         .map(|index| index.index_name())
         .collect();
-    for index in INDEXES {
+    for &index in indexes {
         if there.contains(&Some(index.name)) {
             continue;
         }
-        client
-            .update_table()
-            .table_name(table)
-            .attribute_definitions(definition(PREDICTION_DATE)?)
-            .attribute_definitions(definition(CLASS_PREDICTION_ID)?)
+        let mut update = client.update_table().table_name(table);
+        for (attribute, _) in keys {
+            update = update.attribute_definitions(definition(attribute)?);
+        }
+        update
             .attribute_definitions(definition(index.partition_key)?)
             .attribute_definitions(definition(index.sort_key)?)
             .global_secondary_index_updates(creation(index)?)

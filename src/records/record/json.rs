@@ -15,8 +15,8 @@ struct Json<'a> {
     class_name: &'a str,
     model_class_name: &'a str,
     predicted_class_name: &'a str,
-    probability: f32,
-    probabilities: BTreeMap<&'a str, f32>,
+    probability: f64,
+    probabilities: BTreeMap<&'a str, f64>,
     date: String,
     count: u64,
     uploaded_at: String,
@@ -55,9 +55,9 @@ impl Serialize for Record {
             class_name: self.effective_class().as_str(),
             model_class_name: self.class.as_str(),
             predicted_class_name: self.predicted.as_str(),
-            probability: self.probability,
+            probability: decimal(self.probability),
             probabilities: probabilities
-                .map(|(label, probability)| (label.as_str(), *probability))
+                .map(|(label, probability)| (label.as_str(), decimal(*probability)))
                 .collect(),
             date: self.date.to_string(),
             count: self.count,
@@ -87,4 +87,10 @@ impl Serialize for Record {
         }
         .serialize(serializer)
     }
+}
+
+/// The number with the digits of `probability`, as in 0.97 for the f32 next to it.
+fn decimal(probability: f32) -> f64 {
+    let digits = probability.to_string();
+    digits.parse().unwrap_or(f64::from(probability))
 }

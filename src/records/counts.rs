@@ -1,0 +1,132 @@
+//! Numbers of records by night or date.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::NaiveDate;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{By, Span, deltas::LIVE};
+use crate::{
+    aws::Deadline,
+    error::Error,
+    ledger::{
+        Ledger, MAX_LOOKUP,
+        item::{self, CLASSES, Item, NAMES},
+    },
+    model::Label,
+};
+
+/// Number of lookups of the ledger at once.
+const LOOKUPS: usize = 8;
+
+/// The records of one night or date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayCounts {
+    /// The night or date.
+    pub day: NaiveDate,
+    /// The number of records with each effective class. A class without records is absent.
+    pub classes: BTreeMap<Label, u64>,
+}
+
+impl DayCounts {
+    /// The number of all records.
+    pub fn total(&self) -> u64 {
+        self.classes.values().sum()
+    }
+}
+
+impl Ledger {
+    /// Every class that has a counter, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be read before `deadline`.
+    pub async fn classes(&self, deadline: Deadline) -> Result<BTreeSet<Label>, Error> {
+        let mut items = self.read(vec![CLASSES.to_owned()], deadline).await?;
+        match items.remove(CLASSES) {
+            Some(item) => names(&item),
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// The number of records of each day of `span`, also of days without records: reviews, deletions and restores count.
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be read before `deadline`.
+    pub async fn counts(&self, span: Span, deadline: Deadline) -> Result<Vec<DayCounts>, Error> {
+        let classes = self.classes(deadline).await?;
+        let key = match span.by() {
+            By::Night => item::night_key,
+            By::Date => item::counter_key,
+        };
+        let counters = self.counters(span, &classes, key, deadline).await?;
+        let mut days = Vec::new();
+        for day in span.days() {
+            let mut counts = BTreeMap::new();
+            for class in &classes {
+                let key = key(day, class);
+                let Some(counter) = counters.get(&key) else {
+                    continue;
+                };
+                // A counter of a class that was never counted on this day has only what reviews moved.
+                let live = item::count(counter, LIVE, &key)?;
+                if live > 0 {
+                    counts.insert(class.clone(), live);
+                }
+            }
+            days.push(DayCounts {
+                day,
+                classes: counts,
+            });
+        }
+        Ok(days)
+    }
+
+    /// The counters of the days of `span` and of `classes`, by ledger key.
+    pub(super) async fn counters(
+        &self,
+        span: Span,
+        classes: &BTreeSet<Label>,
+        key: fn(NaiveDate, &Label) -> String,
+        deadline: Deadline,
+    ) -> Result<HashMap<String, Item>, Error> {
+        let days = span.days();
+        let keys = days
+            .iter()
+            .flat_map(|&day| classes.iter().map(move |class| key(day, class)));
+        self.read_all(keys.collect(), deadline).await
+    }
+
+    /// The items with these distinct `keys`, any number of them, by key.
+    pub(super) async fn read_all(
+        &self,
+        keys: Vec<String>,
+        deadline: Deadline,
+    ) -> Result<HashMap<String, Item>, Error> {
+        let lookups = keys
+            .chunks(MAX_LOOKUP)
+            .map(|some| self.read(some.to_vec(), deadline));
+        let found: Vec<_> = stream::iter(lookups.collect::<Vec<_>>())
+            .buffer_unordered(LOOKUPS)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// The classes in the item [`CLASSES`].
+pub(super) fn names(item: &Item) -> Result<BTreeSet<Label>, Error> {
+    let invalid = || Error::LedgerItem {
+        key: CLASSES.to_owned(),
+        attribute: NAMES,
+    };
+    match item.get(NAMES) {
+        Some(AttributeValue::Ss(names)) => names
+            .iter()
+            .map(|name| Label::try_from(name.clone()).map_err(|_| invalid()))
+            .collect(),
+        _ => Err(invalid()),
+    }
+}

@@ -1,0 +1,88 @@
+//! Queries of the tables, with retries.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::{
+    aws::{self, Backoff, Deadline},
+    error::Error,
+    ledger::{Index, Ledger, item::Item},
+};
+
+/// One page of a DynamoDB query.
+pub(super) struct Fetched {
+    pub(super) items: Vec<Item>,
+    /// The key from which the partition goes on, if it has more items after these.
+    pub(super) next: Option<Item>,
+}
+
+/// A query of one partition of a table or index.
+#[derive(Debug, Clone)]
+pub(super) struct Partition<'a> {
+    pub(super) table: &'a str,
+    /// `None` for the table itself.
+    pub(super) index: Option<Index>,
+    /// Name and value of the partition key.
+    pub(super) key: (&'static str, String),
+    /// Only items whose sort key, with this name, is greater than this value.
+    pub(super) after: Option<(&'static str, String)>,
+    /// Where an earlier query stopped.
+    pub(super) start: Option<Item>,
+    /// Whether the items come in the order of the sort key, or in the reverse.
+    pub(super) forward: bool,
+    /// Whether to read what was written last. An index cannot do that.
+    pub(super) consistent: bool,
+    /// Highest number of items.
+    pub(super) limit: usize,
+}
+
+impl Ledger {
+    /// Reads one page of `partition`: at most its limit, and at most 1 MB.
+    pub(super) async fn fetch(
+        &self,
+        partition: &Partition<'_>,
+        deadline: Deadline,
+    ) -> Result<Fetched, Error> {
+        let mut backoff = Backoff::new("read the records", deadline);
+        let mut names = HashMap::from([("#partition".to_owned(), partition.key.0.to_owned())]);
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let mut values = HashMap::from([(":partition".to_owned(), text(&partition.key.1))]);
+        let mut condition = "#partition = :partition".to_owned();
+        if let Some((name, after)) = &partition.after {
+            condition += " AND #sort > :after";
+            names.insert("#sort".into(), (*name).into());
+            values.insert(":after".into(), text(after));
+        }
+        // DynamoDB's limit is an i32.
+        let limit = i32::try_from(partition.limit).unwrap_or(i32::MAX);
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(partition.table)
+                .set_index_name(partition.index.map(|index| index.name.to_owned()))
+                .key_condition_expression(&condition)
+                .set_expression_attribute_names(Some(names.clone()))
+                .set_expression_attribute_values(Some(values.clone()))
+                .set_exclusive_start_key(partition.start.clone())
+                .scan_index_forward(partition.forward)
+                .consistent_read(partition.consistent)
+                .limit(limit);
+            match backoff.attempt(query.send()).await? {
+                // DynamoDB always says how many items there are: an answer without that is corrupted.
+                Ok(response) if response.items.is_none() => {
+                    backoff.pause("the response has no items").await?;
+                }
+                Ok(response) => {
+                    return Ok(Fetched {
+                        next: response.last_evaluated_key,
+                        items: response.items.unwrap_or_default(),
+                    });
+                }
+                Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
+                Err(error) => return Err(self.failed("read", error)),
+            }
+        }
+    }
+}

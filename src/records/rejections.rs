@@ -1,0 +1,116 @@
+//! The photos that were refused.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Serialize, Serializer};
+
+use super::{
+    Span,
+    read::{Fetched, Partition},
+    state::time,
+};
+use crate::{
+    aws::Deadline,
+    error::Error,
+    ledger::{Ledger, REJECTIONS, item},
+    object::{ObjectVersion, VersionId},
+};
+
+/// Number of rejections that are read at once.
+const PAGE: usize = 1000;
+
+/// A photo that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The object version.
+    pub object: ObjectVersion,
+    /// Why.
+    pub reason: String,
+    /// The date of the upload, in TIME_ZONE; of the rejection, if the object could not be read.
+    pub date: NaiveDate,
+    /// When it was rejected.
+    pub at: DateTime<Utc>,
+}
+
+impl Serialize for Rejected {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Json<'a> {
+            bucket: &'a str,
+            key: &'a str,
+            version_id: Option<&'a str>,
+            reason: &'a str,
+            date: NaiveDate,
+            rejected_at: String,
+        }
+        Json {
+            bucket: &self.object.bucket,
+            key: &self.object.key,
+            version_id: self.object.version.as_ref().map(VersionId::as_str),
+            reason: &self.reason,
+            date: self.date,
+            rejected_at: item::timestamp(self.at),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl Ledger {
+    /// The photos of the dates of `span` that were rejected, the latest first; at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be read before `deadline`, or has a malformed item.
+    pub async fn rejections(
+        &self,
+        span: Span,
+        limit: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Rejected>, Error> {
+        let mut rejections = Vec::new();
+        for date in span.days().into_iter().rev() {
+            let mut start = None;
+            loop {
+                let left = limit - rejections.len();
+                if left == 0 {
+                    return Ok(rejections);
+                }
+                let partition = Partition {
+                    table: &self.ledger,
+                    index: Some(REJECTIONS),
+                    key: (REJECTIONS.partition_key, date.to_string()),
+                    after: None,
+                    start: start.take(),
+                    forward: false,
+                    consistent: false,
+                    limit: left.min(PAGE),
+                };
+                let Fetched { items, next } = self.fetch(&partition, deadline).await?;
+                for item in &items {
+                    rejections.push(read(item, date)?);
+                }
+                match next {
+                    Some(next) => start = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(rejections)
+    }
+}
+
+fn read(item: &item::Item, date: NaiveDate) -> Result<Rejected, Error> {
+    Ok(Rejected {
+        object: ObjectVersion {
+            bucket: item::text(item, "Bucket")?,
+            key: item::text(item, "ObjectKey")?,
+            version: match item.contains_key("VersionId") {
+                true => VersionId::new(item::text(item, "VersionId")?),
+                false => None,
+            },
+        },
+        reason: item::text(item, "Reason")?,
+        date,
+        at: time(item, "CommittedAt")?,
+    })
+}
