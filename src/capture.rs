@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 
+pub(crate) use self::clock::in_zone;
 pub use self::{
     clock::{CaptureDoubt, CaptureSource},
     place::{KeyPattern, KeyPatternError},

@@ -69,6 +69,10 @@ enum Command {
     ///
     /// Exits with 0 if every record is restored, else with 1.
     Restore(records::change::Changed),
+    /// Check that the tables agree: ordinals, counters, records, reviews
+    ///
+    /// Exits with 0 if nothing is wrong, or all was mended, else with 1.
+    Audit(records::audit::Arguments),
     /// Compare the model's confidence with that of its first days, and the model with its reviewers
     Drift(records::drift::Arguments),
 }
@@ -101,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Review(arguments) => records::change::review(&arguments),
         Command::Delete(arguments) => records::change::delete(&arguments),
         Command::Restore(arguments) => records::change::restore(&arguments),
+        Command::Audit(arguments) => records::audit::run(&arguments),
         Command::Drift(arguments) => records::drift::run(&arguments),
     };
     match result {

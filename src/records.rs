@@ -16,6 +16,7 @@
 //! [`ChangeError::Conflict`]. A change whose response was lost finds its own history item, by its CommitId. A revision
 //! never comes twice, because deletions and restores are revisions too.
 
+mod audit;
 mod change;
 mod confusion;
 mod counts;
@@ -32,6 +33,7 @@ mod rejections;
 mod state;
 
 pub use self::{
+    audit::{Dates, Finding, Repair, Report},
     change::{Change, ChangeError, Verdict},
     confusion::{Confusion, NOT_A_MOTH, Share, not_a_moth},
     counts::DayCounts,

@@ -131,7 +131,7 @@ fn at_offset(local: NaiveDateTime, offset: FixedOffset) -> Option<DateTime<Fixed
 /// The moment at which a clock in `zone` shows `local`. If the clock shows it twice, as it is set back, the first. If it
 /// never does, as it is set forward, the camera's clock was not: the moment by the offset of the day before. `None` at the
 /// ends of time.
-fn in_zone(local: NaiveDateTime, zone: Tz) -> Option<DateTime<FixedOffset>> {
+pub(crate) fn in_zone(local: NaiveDateTime, zone: Tz) -> Option<DateTime<FixedOffset>> {
     // Offsets are less than a day: beyond this, chrono would overflow.
     let day_before = local.checked_sub_days(Days::new(2))? + Days::new(1);
     local.checked_add_days(Days::new(1))?;

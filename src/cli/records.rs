@@ -1,5 +1,6 @@
 //! The commands for the people who use the records.
 
+pub(super) mod audit;
 pub(super) mod change;
 pub(super) mod counts;
 pub(super) mod drift;

@@ -10,6 +10,7 @@ use crate::{
     object::{ObjectId, ObjectVersion},
     photo::{Position, Rejection},
     prediction::{Confidence, PhotoFile, Prediction},
+    records::Record,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
@@ -86,8 +87,13 @@ pub(crate) const BINS: usize = 10;
 /// The attribute of a counter that counts records with this `probability`, from 0 to 1, of a model version: from b0,
 /// under 10 %, to b9.
 pub(crate) fn confidence_bin(model_version: &str, probability: f32) -> String {
+    format!("{model_version}.b{}", bin(probability))
+}
+
+/// The bin of a `probability` from 0 to 1.
+pub(crate) fn bin(probability: f32) -> usize {
     let bin = (f64::from(probability) * BINS as f64) as usize;
-    format!("{model_version}.b{}", bin.min(BINS - 1))
+    bin.min(BINS - 1)
 }
 
 /// Sort key of a record in [`BY_NIGHT`].
@@ -149,23 +155,52 @@ pub(super) fn rejected(
 
 /// The `object/…` item of a counted photo.
 pub(super) fn counted(prediction: &Prediction, count: u64, commit_id: CommitId) -> Item {
-    let mut item = object_item(
-        &prediction.created.object,
-        prediction.id,
-        "COUNTED",
-        commit_id,
-        Utc::now(),
+    let Prediction { created, id, .. } = prediction;
+    let mut item = object_item(&created.object, *id, "COUNTED", commit_id, Utc::now());
+    let key = (prediction.date(), prediction.class_prediction_id());
+    counted_as(
+        &mut item,
+        key,
+        prediction.class(),
+        count,
+        &prediction.model_version,
     );
+    item
+}
+
+/// The `object/…` item that the photo of `record` must have had.
+pub(crate) fn counted_record(record: &Record) -> Item {
+    let commit_id = CommitId::draw();
+    let Record { object, id, .. } = record;
+    let mut item = object_item(object, *id, "COUNTED", commit_id, record.predicted_at);
+    let key = (record.date, record.class_prediction_id());
+    counted_as(
+        &mut item,
+        key,
+        &record.class,
+        record.count,
+        &record.model_version,
+    );
+    item
+}
+
+/// Adds the key of the record, and how the photo was counted.
+fn counted_as(
+    item: &mut Item,
+    (date, class_prediction_id): (NaiveDate, String),
+    class: &Label,
+    count: u64,
+    model_version: &str,
+) {
     for (name, value) in [
-        (PREDICTION_DATE, prediction.date().to_string()),
-        (CLASS_PREDICTION_ID, prediction.class_prediction_id()),
-        ("ClassName", prediction.class().to_string()),
-        ("ModelVersion", prediction.model_version.clone()),
+        (PREDICTION_DATE, date.to_string()),
+        (CLASS_PREDICTION_ID, class_prediction_id),
+        ("ClassName", class.to_string()),
+        ("ModelVersion", model_version.to_owned()),
     ] {
         item.insert(name.into(), AttributeValue::S(value));
     }
     item.insert("Count_ClassName".into(), number(count));
-    item
 }
 
 /// The prediction record. The mobile app reads it: PredictionDate, ClassPredictionID, ClassName,
@@ -290,7 +325,7 @@ pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
 }
 
 /// The last ordinal that was issued; 0 if there is no counter yet, or one that a review began.
-pub(super) fn issued(counter_key: &str, counter: Option<&Item>) -> Result<u64, Error> {
+pub(crate) fn issued(counter_key: &str, counter: Option<&Item>) -> Result<u64, Error> {
     match counter {
         Some(item) if item.contains_key("Issued") => count(item, "Issued", counter_key),
         Some(_) | None => Ok(0),
@@ -303,7 +338,7 @@ pub(crate) fn is_ours(item: &Item, commit_id: CommitId) -> bool {
 }
 
 /// Reads an `object/…` item.
-pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
+pub(crate) fn entry(item: &Item) -> Result<Entry, Error> {
     match text(item, "Status")?.as_str() {
         "COUNTED" => Ok(Entry::Counted {
             class: class(item)?,

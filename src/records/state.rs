@@ -111,12 +111,14 @@ impl Ledger {
         }
     }
 
+    /// The item of the record with this `key`.
+    pub(super) async fn get(&self, key: Item, deadline: Deadline) -> Result<Option<Item>, Error> {
+        let mut backoff = Backoff::new("read the record", deadline);
+        self.record_item(key, &mut backoff).await
+    }
+
     /// Reads a record by its key.
-    async fn record_item(
-        &self,
-        key: Item,
-        backoff: &mut Backoff,
-    ) -> Result<Option<Item>, ChangeError> {
+    async fn record_item(&self, key: Item, backoff: &mut Backoff) -> Result<Option<Item>, Error> {
         loop {
             let get = self
                 .client
@@ -127,14 +129,14 @@ impl Ledger {
             match backoff.attempt(get.send()).await? {
                 Ok(response) => return Ok(response.item),
                 Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
-                Err(error) => return Err(self.failed("read", error).into()),
+                Err(error) => return Err(self.failed("read", error)),
             }
         }
     }
 }
 
 /// Key of the record of an `object/…` item.
-fn record_key(object: &Item) -> Result<Item, Error> {
+pub(super) fn record_key(object: &Item) -> Result<Item, Error> {
     let text = |name| item::text(object, name).map(AttributeValue::S);
     Ok(HashMap::from([
         (PREDICTION_DATE.into(), text(PREDICTION_DATE)?),

@@ -1,0 +1,113 @@
+//! Whether both tables say the same, and the repair of what they say wrongly.
+//!
+//! The invariants:
+//!
+//! 1. the ordinals of the records of a date and class, with those of its deleted records, are 1 to `Issued`;
+//! 2. `Live` is the number of records with this effective class, by date and by night;
+//! 3. each record has its COUNTED object, and the reverse;
+//! 4. the bins of a counter sum up to `Issued`;
+//! 5. Revision is the number of history items;
+//! 6. a confusion item has the numbers of reviewed records.
+//!
+//! The tables change while an audit reads them. So it reads the ledger first, the records next, and last again each item
+//! of the ledger that seems wrong. An item that is the same before and after was not changed in between, because every
+//! change of a counter raises `Issued` or `Changes`: then it is wrong. Otherwise the audit looks again.
+
+mod check;
+mod finding;
+mod repair;
+mod scan;
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+
+use self::{check::Checked, scan::Snapshot};
+use crate::{aws::Deadline, capture::Rules, error::Error, ledger::Ledger};
+
+pub use self::finding::{Finding, Repair};
+
+/// How often an audit looks at what changes while it reads.
+const PASSES: usize = 5;
+
+/// Which dates an audit reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dates {
+    /// The first; all if absent.
+    pub from: Option<NaiveDate>,
+    /// The last; all if absent.
+    pub to: Option<NaiveDate>,
+}
+
+impl Dates {
+    fn has(self, date: NaiveDate) -> bool {
+        self.from.is_none_or(|from| from <= date) && self.to.is_none_or(|to| date <= to)
+    }
+
+    /// Whether these are all dates. Nights and confusion depend on records of any date.
+    fn are_all(self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+}
+
+/// What an audit found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Keys of items that changed each time they were read.
+    pub unsettled: BTreeSet<String>,
+    /// Number of records.
+    pub records: u64,
+    /// Number of items of the ledger.
+    pub items: u64,
+}
+
+impl Ledger {
+    /// Checks the invariants of `dates`. Calls `progress` with the number of items read so far. `deadline` makes one for
+    /// each call of DynamoDB.
+    ///
+    /// # Errors
+    ///
+    /// If a table cannot be read.
+    pub async fn audit(
+        &self,
+        dates: Dates,
+        deadline: impl Fn() -> Deadline,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Report, Error> {
+        let mut report = Report::default();
+        for _ in 0..PASSES {
+            let snapshot = Snapshot::read(self, dates, &deadline, &mut progress).await?;
+            let Checked {
+                findings,
+                unsettled,
+            } = check::check(self, &snapshot, dates, &deadline).await?;
+            report = Report {
+                findings,
+                unsettled,
+                records: snapshot.records,
+                items: snapshot.items,
+            };
+            if report.unsettled.is_empty() {
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Repairs `finding`, if it can be repaired and is still as it was found. A record of an older version of this program
+    /// gets its night by `rules`.
+    ///
+    /// # Errors
+    ///
+    /// If a table refuses.
+    pub async fn repair(
+        &self,
+        finding: &Finding,
+        rules: &Rules,
+        deadline: Deadline,
+    ) -> Result<Repair, Error> {
+        repair::repair(self, finding, rules, deadline).await
+    }
+}

@@ -1,0 +1,285 @@
+//! Repairs of what an audit found. Each writes on the condition that the item is still as it was found.
+
+use aws_sdk_dynamodb::{
+    error::{BuildError, SdkError},
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{AttributeValue, Put, TransactWriteItem, Update, builders::UpdateBuilder},
+};
+use chrono::SecondsFormat;
+
+use super::{Finding, Repair};
+use crate::{
+    aws::{self, Backoff, Deadline},
+    capture::{CaptureSource, Rules, in_zone},
+    error::Error,
+    ledger::{
+        BY_NIGHT, CLASS_PREDICTION_ID, LEDGER_KEY, Ledger, REJECTIONS, TO_REVIEW,
+        item::{self, Item},
+    },
+    object::ObjectId,
+    records::{
+        Record,
+        deltas::LIVE,
+        record::REVISION,
+        state::{key_of, ledger_key},
+    },
+};
+
+/// Number of changes of a counter.
+const CHANGES: &str = "Changes";
+
+pub(super) async fn repair(
+    ledger: &Ledger,
+    finding: &Finding,
+    rules: &Rules,
+    deadline: Deadline,
+) -> Result<Repair, Error> {
+    let items = match finding {
+        Finding::Damaged { .. }
+        | Finding::NoRecord { .. }
+        | Finding::Differs { .. }
+        | Finding::Ordinals { .. }
+        | Finding::History { .. }
+        | Finding::NoObject {
+            status: Some(_), ..
+        }
+        | Finding::Bins { right: None, .. } => return Ok(Repair::Impossible),
+        Finding::Unlisted { class } => {
+            ledger.register(class, deadline).await?;
+            return Ok(Repair::Mended);
+        }
+        Finding::NoObject {
+            record,
+            status: None,
+        } => object(ledger, record),
+        Finding::Issued {
+            key,
+            counter,
+            highest,
+            ..
+        } => {
+            let values = vec![("Issued".to_owned(), *highest as i64)];
+            set(ledger, key, counter.as_ref(), values)
+        }
+        Finding::Number {
+            key,
+            attribute,
+            counter,
+            records,
+            ..
+        } => {
+            let values = vec![(attribute.clone(), *records)];
+            set(ledger, key, counter.as_ref(), values)
+        }
+        Finding::Bins {
+            key,
+            counter,
+            right: Some(right),
+            ..
+        } => {
+            let wrong = counter.keys().filter(|attribute| attribute.contains(".b"));
+            let mut values: std::collections::BTreeMap<String, i64> =
+                wrong.map(|attribute| (attribute.clone(), 0)).collect();
+            for (version, bins) in right {
+                for (bin, number) in bins.iter().enumerate().filter(|(_, number)| **number > 0) {
+                    values.insert(format!("{version}.b{bin}"), *number as i64);
+                }
+            }
+            set(ledger, key, Some(counter), values.into_iter().collect())
+        }
+        Finding::NoNight { record } => night(ledger, record, rules),
+        Finding::StillWaiting { record } => dequeue(ledger, record),
+        Finding::UnlistedRejection { id, object } => rejection(ledger, *id, object)?,
+    };
+    let items = items.map_err(|error| ledger.failed("write to", error))?;
+    send(ledger, items, deadline).await
+}
+
+/// Sends a transaction. A repair whose response was lost is [`Repair::Changed`].
+async fn send(
+    ledger: &Ledger,
+    items: Vec<TransactWriteItem>,
+    deadline: Deadline,
+) -> Result<Repair, Error> {
+    let mut backoff = Backoff::new("repair the tables", deadline);
+    loop {
+        let transaction = ledger
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.clone()));
+        let error = match backoff.attempt(transaction.send()).await? {
+            Ok(_) => return Ok(Repair::Mended),
+            Err(error) => error,
+        };
+        if is_refused(&error) {
+            return Ok(Repair::Changed);
+        }
+        let is_cancelled = matches!(
+            error.as_service_error(),
+            Some(TransactWriteItemsError::TransactionCanceledException(_))
+        );
+        match is_cancelled || aws::is_transient(&error) {
+            true => backoff.pause(error).await?,
+            false => return Err(ledger.failed("write to", error)),
+        }
+    }
+}
+
+/// Whether a condition failed.
+fn is_refused(error: &SdkError<TransactWriteItemsError>) -> bool {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
+        _ => false,
+    }
+}
+
+/// Sets numbers of a counter, if it did not change since it was found.
+fn set(
+    ledger: &Ledger,
+    key: &str,
+    counter: Option<&Item>,
+    values: Vec<(String, i64)>,
+) -> Result<Vec<TransactWriteItem>, BuildError> {
+    let mut update = Update::builder()
+        .table_name(&ledger.ledger)
+        .set_key(Some(ledger_key(key.to_owned())))
+        .expression_attribute_values(":one", item::number(1));
+    let mut set = Vec::new();
+    for (place, (attribute, value)) in values.into_iter().enumerate() {
+        set.push(format!("#a{place} = :a{place}"));
+        update = update
+            .expression_attribute_names(format!("#a{place}"), attribute)
+            .expression_attribute_values(format!(":a{place}"), item::number(value));
+    }
+    let update = update.update_expression(format!("SET {} ADD {CHANGES} :one", set.join(", ")));
+    let update = match counter {
+        None => update.condition_expression(format!("attribute_not_exists({LEDGER_KEY})")),
+        Some(counter) => unchanged(update, counter, &["Issued", CHANGES, LIVE]),
+    };
+    Ok(vec![
+        TransactWriteItem::builder().update(update.build()?).build(),
+    ])
+}
+
+/// Adds the condition that `attributes` are those of `item`.
+fn unchanged(mut update: UpdateBuilder, item: &Item, attributes: &[&str]) -> UpdateBuilder {
+    let mut conditions = Vec::new();
+    for name in attributes {
+        match item.get(*name) {
+            Some(value) => {
+                conditions.push(format!("{name} = :old{name}"));
+                update = update.expression_attribute_values(format!(":old{name}"), value.clone());
+            }
+            None => conditions.push(format!("attribute_not_exists({name})")),
+        }
+    }
+    update.condition_expression(conditions.join(" AND "))
+}
+
+/// Puts the COUNTED object of a record.
+fn object(ledger: &Ledger, record: &Record) -> Result<Vec<TransactWriteItem>, BuildError> {
+    let put = Put::builder()
+        .table_name(&ledger.ledger)
+        .set_item(Some(item::counted_record(record)))
+        .condition_expression(format!("attribute_not_exists({LEDGER_KEY})"));
+    Ok(vec![TransactWriteItem::builder().put(put.build()?).build()])
+}
+
+/// An update of a record that still has its revision.
+fn of_record(ledger: &Ledger, record: &Record) -> (UpdateBuilder, String) {
+    let update = Update::builder()
+        .table_name(&ledger.predictions)
+        .set_key(Some(key_of(record)));
+    let exists = format!("attribute_exists({CLASS_PREDICTION_ID})");
+    match record.revision {
+        0 => (
+            update,
+            format!("{exists} AND attribute_not_exists({REVISION})"),
+        ),
+        revision => (
+            update.expression_attribute_values(":revision", item::number(revision)),
+            format!("{exists} AND {REVISION} = :revision"),
+        ),
+    }
+}
+
+/// Gives a record the night of its upload, and counts it there.
+fn night(
+    ledger: &Ledger,
+    record: &Record,
+    rules: &Rules,
+) -> Result<Vec<TransactWriteItem>, BuildError> {
+    // The clock of TIME_ZONE showed this time when the photo was uploaded. At the ends of time there is no night.
+    let uploaded = in_zone(record.uploaded(), rules.time_zone)
+        .unwrap_or_else(|| record.predicted_at.fixed_offset());
+    let night = rules.night(uploaded);
+    let (update, condition) = of_record(ledger, record);
+    let partition = BY_NIGHT.partition_key;
+    let mut update = update
+        .update_expression(format!(
+            "SET CapturedAt = :at, CaptureSource = :source, {partition} = :night, {} = :key",
+            BY_NIGHT.sort_key
+        ))
+        .condition_expression(format!("{condition} AND attribute_not_exists({partition})"));
+    for (name, value) in [
+        (":at", uploaded.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        (":source", CaptureSource::Upload.to_string()),
+        (":night", night.to_string()),
+        (":key", item::captured_key(uploaded.to_utc(), record.id)),
+    ] {
+        update = update.expression_attribute_values(name, AttributeValue::S(value));
+    }
+    let counter = Update::builder()
+        .table_name(&ledger.ledger)
+        .set_key(Some(ledger_key(item::night_key(
+            night,
+            record.effective_class(),
+        ))))
+        .update_expression(format!("ADD {LIVE} :one, {CHANGES} :one"))
+        .expression_attribute_values(":one", item::number(1));
+    Ok(vec![
+        TransactWriteItem::builder().update(update.build()?).build(),
+        TransactWriteItem::builder()
+            .update(counter.build()?)
+            .build(),
+    ])
+}
+
+/// Takes a reviewed record out of the queue.
+fn dequeue(ledger: &Ledger, record: &Record) -> Result<Vec<TransactWriteItem>, BuildError> {
+    let (update, condition) = of_record(ledger, record);
+    let update = update
+        .update_expression(format!("REMOVE {}", TO_REVIEW.partition_key))
+        .condition_expression(condition);
+    Ok(vec![
+        TransactWriteItem::builder().update(update.build()?).build(),
+    ])
+}
+
+/// Adds a rejection to the list of its day.
+fn rejection(
+    ledger: &Ledger,
+    id: ObjectId,
+    object: &Item,
+) -> Result<Result<Vec<TransactWriteItem>, BuildError>, Error> {
+    let at = item::text(object, "CommittedAt")?;
+    let day = match item::text(object, crate::ledger::PREDICTION_DATE) {
+        Ok(day) => day,
+        // The object could not be read.
+        Err(_) => at.chars().take("2026-05-01".len()).collect(),
+    };
+    let (on, sort) = (REJECTIONS.partition_key, REJECTIONS.sort_key);
+    let update = Update::builder()
+        .table_name(&ledger.ledger)
+        .set_key(Some(ledger_key(item::object_key(id))))
+        .update_expression(format!("SET {on} = :on, {sort} = :at"))
+        .condition_expression(format!("attribute_not_exists({on})"))
+        .expression_attribute_values(":on", AttributeValue::S(day))
+        .expression_attribute_values(":at", AttributeValue::S(format!("{at}#{id}")));
+    Ok(update
+        .build()
+        .map(|update| vec![TransactWriteItem::builder().update(update).build()]))
+}
