@@ -144,8 +144,9 @@ impl Ledger {
                 at: plan.at,
                 note: note.map(|note| note.as_str().to_owned()),
             };
-            if let Change::Review(Verdict::Relabel(class)) = change {
-                self.register(class, deadline).await?;
+            // Its counter may be the first one of this class.
+            if let Some(review) = &plan.after.review {
+                self.register(&review.class, deadline).await?;
             }
             let items = self
                 .transaction_of(id, &plan, &entry, commit_id)

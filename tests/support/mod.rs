@@ -10,6 +10,7 @@ pub(crate) mod photo;
 pub(crate) mod promise;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod reviews;
 pub(crate) mod s3;
 pub(crate) mod served;
 pub(crate) mod stack;

@@ -145,6 +145,11 @@ impl Stack {
         }
     }
 
+    /// The folder with the data.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Ids of the function's processes that run now.
     pub(crate) fn processes(&self) -> Vec<u32> {
         self.local.instances().ids().into_iter().collect()

@@ -20,6 +20,7 @@ use crate::{
         deltas::{LIVE, confusion_pair},
         drift::histograms,
         history::history_key,
+        state::{key_of, record_key},
     },
 };
 
@@ -70,6 +71,7 @@ impl Checked {
     ) -> Result<(), Error> {
         let record = &misfit.record;
         let (object, again) = now(ledger, record.id, Some(record), deadline).await?;
+        let again = again.and_then(|item| Record::read(&item).ok());
         let Some(again) = again.filter(|again| again.revision == record.revision) else {
             self.unsettled(record);
             return Ok(());
@@ -222,30 +224,26 @@ fn class_of(key: &str) -> Result<Option<Label>, Error> {
     }
 }
 
-/// Object and record of a photo as they are now. The key of the record is that of `record`, otherwise that of the object.
+/// Object and item of the record of a photo as they are now. The key of the record is that of `record`, otherwise that of
+/// the object.
 async fn now(
     ledger: &Ledger,
     id: ObjectId,
     record: Option<&Record>,
     deadline: Deadline,
-) -> Result<(Option<Object>, Option<Record>), Error> {
+) -> Result<(Option<Object>, Option<Item>), Error> {
     let key = item::object_key(id);
     let mut items = ledger.read(vec![key.clone()], deadline).await?;
     let found = items.remove(&key);
     let object = found.as_ref().map(Object::read).transpose()?;
     let record = match (record, &found) {
-        (Some(record), _) => {
-            ledger
-                .get(crate::records::state::key_of(record), deadline)
-                .await?
-        }
+        (Some(record), _) => ledger.get(key_of(record), deadline).await?,
         (None, Some(object)) => {
-            let key = crate::records::state::record_key(object)?;
+            let key = record_key(object)?;
             ledger.get(key, deadline).await?
         }
         (None, None) => None,
     };
-    let record = record.map(|item| Record::read(&item)).transpose()?;
     Ok((object, record))
 }
 
