@@ -17,16 +17,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fold import fold_convolutions
+from convert import convert
 from preprocess import SCHEMES, to_tensor
-from saved_model import Classifier, ModelError, first_line, open_classifier, quiet
+from saved_model import Classifier, ModelError, first_line, open_classifier
+from validation import Score, classify, find_photos, validate
 
-OPSET = 17
 TOLERANCE = 1e-4  # largest difference of a probability that is accepted
+UNKNOWN = "UNKNOWN"  # class of photos under a threshold
 HOSTING_LIMIT = 100_000_000  # bytes; GitHub refuses larger files
 PROBES = 8  # number of probes of each kind
 # The photo that is built into the binary for `classify --self-test`.
 SELF_TEST = Path(__file__).resolve().parent.parent / "test_images" / "good" / "aaw.jpg"
+PRECISION = 0.95  # precision that --validation chooses the thresholds for
 LIKELIEST = 5  # classes whose probabilities the manifest records for the self-test
 
 Manifest = dict
@@ -52,11 +54,54 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--std", type=numbers, metavar="A,B,C", help="divisor of each channel, in the channel order")
     parser.add_argument("--signature", help="signature to export, if the model has several")
     parser.add_argument("--size", type=int, help="side in pixels, for a model that accepts any size (default 224)")
+    parser.add_argument(
+        "--taxa", type=scientific_names, default={}, metavar="LABEL=NAME,…", help="scientific names of labels"
+    )
+    parser.add_argument(
+        "--validation", type=Path, metavar="DIR", help="folder with one folder of validation photos for each label"
+    )
+    parser.add_argument(
+        "--precision",
+        type=probability,
+        metavar="P",
+        help=f"precision that the threshold of each label must reach with --validation (default {PRECISION})",
+    )
+    parser.add_argument(
+        "--threshold", type=probability, metavar="P", help="threshold of all labels, instead of a precision"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write to")
     arguments = parser.parse_args()
     if arguments.size is not None and arguments.size < 1:
         parser.error("--size must be at least 1")
+    if arguments.precision is not None and arguments.validation is None:
+        parser.error("--precision needs --validation, because the thresholds come from validation photos")
+    if arguments.precision is not None and arguments.threshold is not None:
+        parser.error("--threshold and --precision exclude each other")
+    if arguments.validation and arguments.threshold is None and arguments.precision is None:
+        arguments.precision = PRECISION
     return arguments
+
+
+def probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not {text!r}")
+    return value
+
+
+def scientific_names(text: str) -> dict[str, str]:
+    names = {}
+    for pair in text.split(","):
+        label, _, name = (part.strip() for part in pair.partition("="))
+        if not label or not name:
+            raise argparse.ArgumentTypeError(f"expected LABEL=NAME, not {pair!r}; commas separate the pairs")
+        if label in names:
+            raise argparse.ArgumentTypeError(f"{label} occurs twice")
+        names[label] = name
+    return names
 
 
 def numbers(text: str) -> list[float]:
@@ -78,33 +123,50 @@ def export(arguments: argparse.Namespace) -> None:
         except Exception as error:
             raise ModelError(f"{arguments.saved_model}: TensorFlow cannot run it: {first_line(error)}") from error
         labels = class_labels(arguments.labels, classifier, scores)
+        check_taxa(arguments.taxa, labels)
+        photos = find_photos(arguments.validation, labels) if arguments.validation else []
         kind = output_kind(scores)
         answer = self_test(classifier, rule, kind, labels)
         onnx_model = convert(classifier, kind, arguments.saved_model)
     content = onnx_model.SerializeToString()
-    difference = compare(content, tensors, probabilities(scores, kind), kind)
+    score = open_session(content, kind)
+    difference = compare(score, tensors, probabilities(scores, kind))
+    image = {
+        "name": onnx_model.graph.input[0].name,
+        "layout": classifier.layout,
+        "width": classifier.width,
+        "height": classifier.height,
+    }
+    source = {
+        "saved_model": arguments.saved_model.resolve().name,
+        "signature": classifier.signature,
+        "description": describe(classifier.extra),
+    }
+    validation = None
+    if photos:
+        answers = classify(photos, rule, image, score)
+        validation = validate(answers, labels, arguments.precision, arguments.threshold)
+        source["validation"] = {"folder": arguments.validation.resolve().name, "precision": arguments.precision}
     manifest = {
         "file": "model.onnx",
         "sha256": hashlib.sha256(content).hexdigest(),
         "labels": labels,
-        "input": {
-            "name": onnx_model.graph.input[0].name,
-            "layout": classifier.layout,
-            "width": classifier.width,
-            "height": classifier.height,
-        },
+        **({"taxa": arguments.taxa} if arguments.taxa else {}),
+        "input": image,
         "output": {"name": onnx_model.graph.output[0].name, "kind": kind},
         "preprocess": {"resize": "bicubic", **rule},
+        **({} if arguments.threshold is None else {"threshold": arguments.threshold}),
+        **(validation.manifest() if validation else {}),
         "self_test": answer,
-        "source": {
-            "saved_model": arguments.saved_model.resolve().name,
-            "signature": classifier.signature,
-            "description": describe(classifier.extra),
-        },
+        "source": source,
         "tools": tools(),
     }
     write(arguments.out, content, manifest)
     report(arguments.out, manifest, len(content), len(tensors), difference)
+    if validation:
+        print()
+        validation.print_table()
+    print_next(arguments.out)
 
 
 def preprocessing(arguments: argparse.Namespace, extra: dict) -> Manifest:
@@ -134,7 +196,15 @@ def class_labels(given: str | None, classifier: Classifier, scores: np.ndarray) 
         raise ModelError(f"labels must be distinct and not empty: {','.join(labels)}")
     if len(labels) != scores.shape[1]:
         raise ModelError(f"{len(labels)} labels for an output of {scores.shape[1]} classes: {', '.join(labels)}")
+    if UNKNOWN in labels:
+        raise ModelError(f"label {UNKNOWN} is the class of photos under a threshold: give the label another name")
     return labels
+
+
+def check_taxa(taxa: dict[str, str], labels: list[str]) -> None:
+    for label in taxa:
+        if label not in labels:
+            raise ModelError(f"--taxa: {label} is not a label of the model: the labels are {', '.join(labels)}")
 
 
 def probes(classifier: Classifier, rule: Manifest) -> np.ndarray:
@@ -179,61 +249,24 @@ def probabilities(scores: np.ndarray, kind: str) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def convert(classifier: Classifier, kind: str, shown: Path):
-    sides = {"NHWC": (classifier.height, classifier.width, 3), "NCHW": (3, classifier.height, classifier.width)}
-    with quiet():
-        import tensorflow as tf
-        import tf2onnx
-
-        spec = tf.TensorSpec((None, *sides[classifier.layout]), tf.float32, name="image")
-        batch = classifier.function.structured_input_signature[1][classifier.input_name].shape[0]
-        if batch is not None:
-            spec = tf.TensorSpec((batch, *spec.shape[1:]), tf.float32, name="image")
-        serve = tf.function(lambda image: classifier.function(**{classifier.input_name: image})[classifier.output_name])
-        try:
-            model, _ = tf2onnx.convert.from_function(serve, input_signature=[spec], opset=OPSET)
-            keep_constants(model, serve.get_concrete_function(spec))
-        except Exception as error:
-            raise ModelError(f"{shown}: cannot be converted to ONNX: {first_line(error)}") from error
-    rename_output(model, kind)
-    fold_convolutions(model)
-    for value in (*model.graph.input, *model.graph.output):
-        if batch is None:
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    return model
-
-
-def keep_constants(model, function) -> None:
-    """Turns captured constants, such as those of Keras's Normalization, into initializers. The converter makes them
-    inputs of the model."""
-    import onnx
-    import tensorflow as tf
-
-    constants = {inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource}
-    for value in [value for value in model.graph.input if value.name in constants]:
-        model.graph.initializer.append(onnx.numpy_helper.from_array(constants[value.name].numpy(), value.name))
-        model.graph.input.remove(value)
-
-
-def rename_output(model, name: str) -> None:
-    output = model.graph.output[0]
-    for node in model.graph.node:
-        for index, produced in enumerate(node.output):
-            if produced == output.name:
-                node.output[index] = name
-        for index, taken in enumerate(node.input):
-            if taken == output.name:
-                node.input[index] = name
-    output.name = name
-
-
-def compare(content: bytes, tensors: np.ndarray, expected: np.ndarray, kind: str) -> float:
+def open_session(content: bytes, kind: str) -> Score:
+    """The ONNX model as a function from a tensor of one image to its probabilities."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    found = probabilities(np.concatenate([session.run(None, {name: image[None]})[0] for image in tensors]), kind)
+
+    def score(tensor: np.ndarray) -> np.ndarray:
+        scores = session.run(None, {name: tensor})[0]
+        # The Rust classifier too computes softmax in float64 and rounds it.
+        return probabilities(scores.astype(np.float64), kind).astype(np.float32)
+
+    return score
+
+
+def compare(score: Score, tensors: np.ndarray, expected: np.ndarray) -> float:
+    found = np.concatenate([score(image[None]) for image in tensors])
     if found.shape != expected.shape:
         raise ModelError(
             f"refusing to write: the output of ONNX has shape {found.shape}, TensorFlow's {expected.shape}"
@@ -306,10 +339,17 @@ def report(out: Path, manifest: Manifest, size: int, checked: int, difference: f
         "checked": f"{checked} inputs against TensorFlow, same class for all",
         "difference": f"at most {difference:.1e}, {TOLERANCE:.0e} allowed",
     }
+    if "taxa" in manifest:
+        rows["taxa"] = ", ".join(f"{label} {name}" for label, name in manifest["taxa"].items())
+    if "threshold" in manifest:
+        rows["unknown"] = f"below {manifest['threshold']:.6g}"
     for name, value in rows.items():
         print(f"{name:12}{value}")
     if size > HOSTING_LIMIT:
         print(f"{'note':12}over 100 MB: GitHub refuses such a file. Keep it in Git LFS or outside the repository")
+
+
+def print_next(out: Path) -> None:
     root = Path(__file__).resolve().parent.parent
     is_shipped = out.resolve() == root / "model"
     setting = "" if is_shipped else f"MODEL_DIR={shlex.quote(str(out.resolve()))} "

@@ -16,7 +16,7 @@ DEFAULT_SIDE = 224
 
 
 class ModelError(Exception):
-    """A defect of a model, described for the person who exports it."""
+    """A defect of a model or of its validation photos, described for the person who exports the model."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-//! The classifier: photo bytes → probabilities. This is the CPU-bound stage of the pipeline.
+//! The classifier: photo bytes → probabilities and class. This is the CPU-bound stage of the pipeline.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -12,14 +12,15 @@ use crate::{
     config::ComputeConfig,
     cpus::Cpus,
     error::Error,
-    model::{InputTensor, Manifest, Model, ModelError, Probabilities},
+    model::{InputTensor, Label, Manifest, Model, ModelError, Probabilities, Thresholds},
     photo::{self, Encoded, Exif, Limits, Properties, Rejection, sniff},
     prediction::PhotoFile,
 };
 
-/// A model, the limits on its photos, and the CPUs on which it runs.
+/// A model, its thresholds, the limits on its photos, and the CPUs on which it runs.
 pub struct Classifier {
     model: Model,
+    thresholds: Thresholds,
     limits: Limits,
     cpus: Cpus,
 }
@@ -38,6 +39,8 @@ pub enum Verdict {
 pub struct Classified {
     /// The model's output.
     pub probabilities: Probabilities,
+    /// The class in which the photo counts: the most probable label, or [`UNKNOWN`](crate::model::UNKNOWN).
+    pub class: Label,
     /// The photo's file.
     pub file: PhotoFile,
     /// EXIF of the file.
@@ -48,6 +51,14 @@ pub struct Classified {
     pub inference: Duration,
 }
 
+impl Classified {
+    /// The most probable label, if the photo counts as UNKNOWN.
+    pub fn predicted_class(&self) -> Option<&Label> {
+        let (label, _) = self.probabilities.top();
+        (self.class != *label).then_some(label)
+    }
+}
+
 impl Classifier {
     /// Loads the model of `config`.
     ///
@@ -56,8 +67,13 @@ impl Classifier {
     /// If the model is missing or invalid.
     pub fn load(config: &ComputeConfig) -> Result<Self, ModelError> {
         let model = Model::load(&config.model_dir, config.isa, config.cpus)?;
+        let thresholds = match config.unknown_below {
+            Some(threshold) => Thresholds::same(threshold),
+            None => model.manifest().thresholds.clone(),
+        };
         Ok(Self {
             model,
+            thresholds,
             limits: config.limits,
             cpus: Cpus::new(config.cpus, config.limits.pixels),
         })
@@ -71,6 +87,11 @@ impl Classifier {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The thresholds that it applies: UNKNOWN_BELOW, or the model's.
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
     }
 
     /// Upper limits on the size of a photo.
@@ -125,12 +146,15 @@ impl Classifier {
 
         let started = Instant::now();
         let probabilities = self.model.run(&input, computation.threads());
+        let probabilities = probabilities.map_err(|error| Error::Model(error.to_string()))?;
+        let inference = started.elapsed();
         Ok(Verdict::Classified(Classified {
-            probabilities: probabilities.map_err(|error| Error::Model(error.to_string()))?,
+            class: self.thresholds.class(&probabilities),
+            probabilities,
             file,
             exif,
             decode,
-            inference: started.elapsed(),
+            inference,
         }))
     }
 

@@ -18,8 +18,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// Classifies photos and counts them
 ///
-/// Environment variables configure it: MODEL_DIR, TIME_ZONE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS,
-/// MAX_CPU_ISA, RUST_LOG.
+/// Environment variables configure it: MODEL_DIR, UNKNOWN_BELOW, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS,
+/// MAX_CPU_ISA, RUST_LOG; and for records TIME_ZONE, NIGHT_STARTS, KEY_PATTERN, REVIEW_BELOW.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -36,10 +36,12 @@ const TIME_OF_DAY: &str = "%H:%M";
 const REVIEW_BELOW: f32 = 0.9;
 
 /// What classifying a photo needs. The function, `classify` and `local` use it alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ComputeConfig {
     /// MODEL_DIR: folder with `model.json` and the ONNX file.
     pub model_dir: PathBuf,
+    /// UNKNOWN_BELOW: the threshold of all labels, instead of the model's thresholds.
+    pub unknown_below: Option<f32>,
     /// MAX_IMAGE_BYTES and MAX_IMAGE_PIXELS.
     pub limits: Limits,
     /// MAX_CPU_ISA: the widest instructions that the model may use. At most those of this CPU.
@@ -55,8 +57,6 @@ pub struct RecordConfig {
     /// NIGHT_STARTS: the time of day at which a night begins.
     /// KEY_PATTERN: where station and camera are in an object key.
     pub capture: Rules,
-    /// UNKNOWN_BELOW: the threshold of all labels, instead of the model's thresholds.
-    pub unknown_below: Option<f32>,
     /// REVIEW_BELOW: a record with a lower probability waits for review.
     pub review_below: f32,
 }
@@ -107,13 +107,17 @@ impl ComputeConfig {
     /// The environment variables from which [`read`](Self::read) gives this configuration again.
     pub fn to_env(&self) -> Vec<(&'static str, OsString)> {
         let memory = memory_of_cpus(self.cpus);
-        vec![
+        let mut env: Vec<(&str, OsString)> = vec![
             ("MODEL_DIR", self.model_dir.clone().into()),
             ("MAX_IMAGE_BYTES", self.limits.bytes.to_string().into()),
             ("MAX_IMAGE_PIXELS", self.limits.pixels.to_string().into()),
             ("MAX_CPU_ISA", self.isa.to_string().into()),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory.to_string().into()),
-        ]
+        ];
+        if let Some(threshold) = self.unknown_below {
+            env.push(("UNKNOWN_BELOW", threshold.to_string().into()));
+        }
+        env
     }
 }
 
@@ -182,7 +186,7 @@ impl RecordConfig {
             night_starts,
             key_pattern,
         } = &self.capture;
-        let mut env: Vec<(&str, OsString)> = vec![
+        vec![
             ("TIME_ZONE", time_zone.name().into()),
             (
                 "NIGHT_STARTS",
@@ -190,11 +194,7 @@ impl RecordConfig {
             ),
             ("KEY_PATTERN", key_pattern.as_str().into()),
             ("REVIEW_BELOW", self.review_below.to_string().into()),
-        ];
-        if let Some(threshold) = self.unknown_below {
-            env.push(("UNKNOWN_BELOW", threshold.to_string().into()));
-        }
-        env
+        ]
     }
 }
 
@@ -234,6 +234,7 @@ impl<'a> Environment<'a> {
         let memory = self.positive("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
         ComputeConfig {
             model_dir: model_dir.into(),
+            unknown_below: self.probability("UNKNOWN_BELOW"),
             limits,
             isa: isa.map_or(here, |isa| isa.min(here)),
             cpus: memory.map_or(visible, |memory| granted_cpus(memory, visible)),
@@ -248,7 +249,6 @@ impl<'a> Environment<'a> {
                 night_starts: self.time_of_day("NIGHT_STARTS").unwrap_or(NOON),
                 key_pattern: self.key_pattern(),
             },
-            unknown_below: self.probability("UNKNOWN_BELOW"),
             review_below: self.probability("REVIEW_BELOW").unwrap_or(REVIEW_BELOW),
         }
     }

@@ -9,6 +9,7 @@ mod label;
 mod manifest;
 mod onnx;
 mod probabilities;
+mod reference;
 mod thresholds;
 
 use std::{
@@ -33,6 +34,7 @@ pub use manifest::{
 };
 pub use onnx::check_hash;
 pub use probabilities::{Probabilities, ProbabilitiesError};
+pub use reference::{BINS, InvalidReference, Reference, confidence_bin};
 pub use thresholds::{Thresholds, UNKNOWN};
 
 /// File name of the compiled model inside MODEL_DIR.

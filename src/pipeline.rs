@@ -27,7 +27,7 @@ use crate::{
     config::RecordConfig,
     error::Error,
     ledger::{Entry, Ledger, MAX_GROUP, MAX_LOOKUP, Written},
-    model::{Label, Thresholds},
+    model::Label,
     object::{Escaped, ObjectCreated, ObjectId, ObjectVersion, VersionId},
     outcome::{Outcome, Processed, Timings},
     photo::Rejection,
@@ -251,17 +251,19 @@ impl Pipeline {
         uploaded: DateTime<Tz>,
     ) -> Prediction {
         let manifest = self.classifier.model().manifest();
-        let probabilities = classified.probabilities;
-        let class = match self.record.unknown_below {
-            Some(threshold) => Thresholds::same(threshold).class(&probabilities),
-            None => manifest.thresholds.class(&probabilities),
-        };
+        let Classified {
+            probabilities,
+            class,
+            file,
+            exif,
+            ..
+        } = classified;
         let (label, probability) = probabilities.top();
         Prediction {
             waits_for_review: class != *label || probability < self.record.review_below,
             capture: self.record.capture.read(Evidence {
                 metadata: &read.metadata,
-                exif: &classified.exif,
+                exif: &exif,
                 key: &read.object.key,
                 last_modified: read.last_modified,
             }),
@@ -274,7 +276,7 @@ impl Pipeline {
             probabilities,
             model_version: manifest.model_version().to_owned(),
             uploaded,
-            file: classified.file,
+            file,
             predicted_at: Utc::now(),
         }
     }

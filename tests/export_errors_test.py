@@ -62,6 +62,16 @@ REFUSED = {
     "label count": (lambda f: save_function(f, ANY, classes=4), [], "3 labels for an output of 4 classes"),
     "no labels": (lambda f: save_function(f, ANY), ["--labels", ""], "no labels: name the classes"),
     "repeated label": (lambda f: save_function(f, ANY), ["--labels", "A,A,B"], "labels must be distinct"),
+    "reserved label": (
+        lambda f: save_function(f, ANY),
+        ["--labels", "A,B,UNKNOWN"],
+        "label UNKNOWN is the class of photos under a threshold: give the label another name",
+    ),
+    "name of no label": (
+        lambda f: save_function(f, ANY),
+        ["--taxa", "A=Aus bus,D=Dus bus"],
+        "--taxa: D is not a label of the model: the labels are A, B, C",
+    ),
     "one score": (lambda f: save_function(f, ANY, classes=1), ["--labels", "A"], "at least two classes"),
     "sigmoids": (
         lambda f: save_function(f, ANY, squash=tf.sigmoid),
@@ -91,6 +101,26 @@ def test_an_unsuitable_model_is_refused_in_one_line(name, tmp_path, monkeypatch,
     assert message in printed
     assert printed.startswith("export: ") and printed.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--taxa", "A"], "expected LABEL=NAME, not 'A'; commas separate the pairs"),
+        (["--taxa", "A=Aus bus (Linnaeus, 1758)"], "expected LABEL=NAME, not ' 1758)'"),
+        (["--taxa", "A=Aus,A=Bus"], "A occurs twice"),
+        (["--precision", "95%"], "expected a number from 0 to 1, not '95%'"),
+        (["--threshold", "1.5"], "expected a number from 0 to 1, not '1.5'"),
+        (["--precision", "0.9"], "--precision needs --validation"),
+        (["--validation", "photos", "--precision", "0.9", "--threshold", "0.9"], "exclude each other"),
+    ],
+)
+def test_wrong_options_are_refused(flags, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["export.py", "saved", *flags])
+    with pytest.raises(SystemExit) as stopped:
+        export.parse_arguments()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def not_a_saved_model(tmp_path: Path) -> list[tuple[Path, str]]:

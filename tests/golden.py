@@ -11,27 +11,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "model"))
 
 from export import probabilities
-from preprocess import to_tensor
+from preprocess import to_tensor, upright_rgb
 from saved_model import ModelError, open_classifier
 
 # Photos that are scaled down, scaled up, and scaled down in one direction and up in the other.
 RESIZED = ("faw-12-megapixels.jpg", "aaw-5-megapixels.jpg", "eclw-small.png", "tall.png", "aaw.png")
-
-
-def upright_rgb(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            # Scale 16-bit gray to 8 bits, because Pillow's own conversion clips it at 255.
-            image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-        # Pillow drops alpha, and takes the high bytes of 16-bit RGB.
-        return image.convert("RGB")
 
 
 def main() -> None:

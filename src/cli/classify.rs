@@ -19,7 +19,7 @@ use crate::{
     classifier::{Classified, Classifier, Verdict},
     config::ComputeConfig,
     error::chain,
-    model::Manifest,
+    model::{Label, Thresholds, UNKNOWN},
     photo::Rejection,
 };
 
@@ -29,6 +29,7 @@ use crate::{
 struct Line<'a> {
     path: &'a str,
     class_name: Option<&'a str>,
+    predicted_class_name: Option<&'a str>,
     probability: Option<f32>,
     probabilities: Option<BTreeMap<&'a str, f32>>,
     reason: Option<&'a str>,
@@ -60,7 +61,7 @@ async fn classify(
     let table = match arguments.json {
         true => None,
         false => {
-            let columns = columns(&paths, classifier.model().manifest());
+            let columns = columns(&paths, classifier);
             Some(Table::new(columns, files.len())?)
         }
     };
@@ -110,11 +111,15 @@ async fn classify_file(classifier: &Arc<Classifier>, file: &File) -> Answer {
     }
 }
 
-fn columns(paths: &[String], manifest: &Manifest) -> Vec<Column> {
-    let labels = manifest.labels.iter().map(|label| label.as_str());
+fn columns(paths: &[String], classifier: &Classifier) -> Vec<Column> {
+    let labels = &classifier.model().manifest().labels;
+    let mut classes: Vec<String> = labels.iter().map(ToString::to_string).collect();
+    if *classifier.thresholds() != Thresholds::default() {
+        classes.extend(labels.iter().map(unknown));
+    }
     vec![
         Column::names("file", paths.iter().map(String::as_str)),
-        Column::names("class", labels),
+        Column::names("class", classes.iter().map(String::as_str)),
         Column::right("probability", 0),
         Column::right("ms", 6),
         Column::left("reason", 0),
@@ -124,25 +129,36 @@ fn columns(paths: &[String], manifest: &Manifest) -> Vec<Column> {
 fn print_row(table: &Table, path: &str, answer: &Answer) -> io::Result<()> {
     match answer {
         Ok(classified) => {
-            let (label, probability) = classified.probabilities.top();
+            let (_, probability) = classified.probabilities.top();
+            let class = match classified.predicted_class() {
+                Some(label) => unknown(label),
+                None => classified.class.to_string(),
+            };
             let time = classified.decode + classified.inference;
             let ms = format!("{:.1}", time.as_secs_f64() * 1000.0);
-            table.row(&[path, label.as_str(), &format!("{probability:.3}"), &ms, ""])
+            table.row(&[path, &class, &format!("{probability:.3}"), &ms, ""])
         }
         Err(reason) => table.row(&[path, "–", "–", "–", reason]),
     }
 }
 
+/// The class of a photo that is UNKNOWN, with its likeliest label.
+fn unknown(label: &Label) -> String {
+    format!("{UNKNOWN} ({label})")
+}
+
 fn print_json(path: &str, answer: &Answer) -> io::Result<()> {
     let line = match answer {
-        Ok(Classified { probabilities, .. }) => {
-            let (label, probability) = probabilities.top();
-            let all = probabilities
+        Ok(classified) => {
+            let (_, probability) = classified.probabilities.top();
+            let all = classified
+                .probabilities
                 .iter()
                 .map(|(label, value)| (label.as_str(), value));
             Line {
                 path,
-                class_name: Some(label.as_str()),
+                class_name: Some(classified.class.as_str()),
+                predicted_class_name: classified.predicted_class().map(Label::as_str),
                 probability: Some(probability),
                 probabilities: Some(all.collect()),
                 reason: None,
@@ -151,6 +167,7 @@ fn print_json(path: &str, answer: &Answer) -> io::Result<()> {
         Err(reason) => Line {
             path,
             class_name: None,
+            predicted_class_name: None,
             probability: None,
             probabilities: None,
             reason: Some(reason),

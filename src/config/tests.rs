@@ -20,7 +20,7 @@ fn only_the_tables_are_required() {
     assert_eq!(config.record.capture.time_zone, Tz::Africa__Lagos);
     assert_eq!(config.record.capture.night_starts.to_string(), "12:00:00");
     assert_eq!(
-        (config.record.unknown_below, config.record.review_below),
+        (config.compute.unknown_below, config.record.review_below),
         (None, 0.9)
     );
     assert_eq!(config.compute.model_dir, PathBuf::from("model"));

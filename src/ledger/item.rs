@@ -6,7 +6,7 @@ use super::{CommitId, Entry};
 use crate::{
     capture::Capture,
     error::Error,
-    model::Label,
+    model::{Label, confidence_bin},
     object::{ObjectId, ObjectVersion},
     photo::{Position, Rejection},
     prediction::{Confidence, PhotoFile, Prediction},
@@ -81,19 +81,10 @@ pub(crate) const CLASSES: &str = "classes";
 /// The string set of [`CLASSES`].
 pub(crate) const NAMES: &str = "Names";
 
-/// Number of confidence bins of a model version.
-pub(crate) const BINS: usize = 10;
-
 /// The attribute of a counter that counts records with this `probability`, from 0 to 1, of a model version: from b0,
 /// under 10 %, to b9.
-pub(crate) fn confidence_bin(model_version: &str, probability: f32) -> String {
-    format!("{model_version}.b{}", bin(probability))
-}
-
-/// The bin of a `probability` from 0 to 1.
-pub(crate) fn bin(probability: f32) -> usize {
-    let bin = (f64::from(probability) * BINS as f64) as usize;
-    bin.min(BINS - 1)
+pub(crate) fn bin_attribute(model_version: &str, probability: f32) -> String {
+    format!("{model_version}.b{}", confidence_bin(probability))
 }
 
 /// Sort key of a record in [`BY_NIGHT`].

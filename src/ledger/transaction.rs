@@ -64,7 +64,7 @@ impl Ledger {
         let more = predictions.len() as u64;
         let mut bins: BTreeMap<String, u64> = BTreeMap::new();
         for prediction in predictions {
-            let bin = item::confidence_bin(&prediction.model_version, prediction.probability());
+            let bin = item::bin_attribute(&prediction.model_version, prediction.probability());
             *bins.entry(bin).or_default() += 1;
         }
         let mut counter = Update::builder()

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Label, Thresholds, UNKNOWN};
+use super::{Label, Reference, Thresholds, UNKNOWN};
 
 /// File name of the manifest inside MODEL_DIR.
 pub const MANIFEST: &str = "model.json";
@@ -37,6 +37,8 @@ pub struct Manifest {
     pub thresholds: Thresholds,
     /// Scientific names, for exports.
     pub taxa: BTreeMap<Label, String>,
+    /// The answers for the validation photos; absent if the model was exported without any.
+    pub reference: Option<Reference>,
 }
 
 /// The model's one input: float32, one image.
@@ -200,6 +202,7 @@ struct Unchecked {
     thresholds: BTreeMap<Label, f32>,
     #[serde(default)]
     taxa: BTreeMap<Label, String>,
+    reference: Option<Reference>,
 }
 
 impl TryFrom<Unchecked> for Manifest {
@@ -217,6 +220,7 @@ impl TryFrom<Unchecked> for Manifest {
             threshold,
             thresholds,
             taxa,
+            reference,
         } = unchecked;
         if file.file_name() != Some(file.as_os_str()) {
             return Err(InvalidManifest::File(file));
@@ -276,74 +280,10 @@ impl TryFrom<Unchecked> for Manifest {
                 by_label: thresholds,
             },
             taxa,
+            reference,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn manifest() -> Value {
-        json!({
-            "file": "model.onnx",
-            "sha256": "0123456789abcdef".repeat(4),
-            "labels": ["AAW", "ECLW", "FAW"],
-            "input": {"name": "image", "layout": "NHWC", "width": 224, "height": 224},
-            "output": {"name": "probabilities", "kind": "probabilities"},
-            "preprocess": {"resize": "bicubic", "color": "BGR", "scale": 1, "mean": [1, 2, 3], "std": [1, 1, 1]},
-            "source": {}, "tools": {},
-        })
-    }
-
-    #[test]
-    fn a_valid_manifest_is_read() {
-        let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
-        assert_eq!(manifest.model_version(), "0123456789ab");
-        assert_eq!(manifest.preprocess.color, Color::Bgr);
-        assert_eq!(manifest.labels.len(), 3);
-    }
-
-    #[test]
-    fn an_invalid_value_is_refused_by_name() {
-        for (field, value, message) in [
-            ("file", json!("../model.onnx"), "beside the manifest"),
-            ("sha256", json!("abc"), "hexadecimal"),
-            ("labels", json!([]), "empty"),
-            ("labels", json!(["A", "A"]), "twice"),
-            ("labels", json!(["A", ""]), "label"),
-            (
-                "input",
-                json!({"name": "x", "layout": "NHWC", "width": 0, "height": 1}),
-                "0×1",
-            ),
-            (
-                "input",
-                json!({"name": "x", "layout": "HWC", "width": 1, "height": 1}),
-                "HWC",
-            ),
-            (
-                "preprocess",
-                json!({"resize": "bicubic", "color": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [1, 0, 1]}),
-                "zero",
-            ),
-        ] {
-            let mut wrong = manifest();
-            wrong[field] = value;
-            let error = serde_json::from_value::<Manifest>(wrong)
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(message), "{field}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_missing_manifest_says_what_to_do() {
-        let error = Manifest::read(Path::new("/no/such/folder"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("/no/such/folder/model.json") && error.contains("MODEL_DIR"));
-    }
-}
+mod tests;

@@ -17,9 +17,9 @@ use crate::{
     error::Error,
     ledger::{
         Ledger,
-        item::{self, BINS, Item},
+        item::{self, Item},
     },
-    model::Label,
+    model::{BINS, Label},
 };
 
 /// Number of days with photos that are the reference of a model without a histogram of its own.

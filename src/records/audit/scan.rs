@@ -13,7 +13,7 @@ use crate::{
         Entry, Ledger, PREDICTION_DATE, REJECTIONS,
         item::{self, CLASSES, Item},
     },
-    model::Label,
+    model::{Label, confidence_bin},
     object::ObjectId,
     records::{
         Record, counts::names, deltas::Deltas, drift::Histogram, record::REVISION,
@@ -267,7 +267,7 @@ impl Snapshot {
 
 impl Day {
     fn bin(&mut self, record: &Record) {
-        let bin = item::bin(record.probability);
+        let bin = confidence_bin(record.probability);
         self.bins.entry(record.model_version.clone()).or_default()[bin] += 1;
     }
 }

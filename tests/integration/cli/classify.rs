@@ -1,12 +1,13 @@
 //! The command `classify`.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{json_file, test_images};
 use crate::support::{
-    command::{json_lines, member_names, run, stderr, stdout, test_image},
+    command::{command, json_lines, member_names, run, stderr, stdout, test_image},
+    photo::{COLOR_MODEL, photo},
     xmp,
 };
 
@@ -25,6 +26,7 @@ fn classify_prints_one_line_for_each_file() {
         let expected = [
             "path",
             "className",
+            "predictedClassName",
             "probability",
             "probabilities",
             "reason",
@@ -34,6 +36,7 @@ fn classify_prints_one_line_for_each_file() {
         let is_good = path.starts_with("test_images/good/");
         assert_eq!(line["reason"].is_null(), is_good, "{line}");
         assert_eq!(line["className"].is_string(), is_good, "{line}");
+        assert!(line["predictedClassName"].is_null(), "{line}");
         if is_good {
             let class = line["className"].as_str().unwrap();
             assert_eq!(line["probabilities"][class], line["probability"]);
@@ -74,4 +77,48 @@ fn classify_shows_a_table() {
     assert!(rows[2].contains("the file is empty"));
     let all_classified = run(&["classify", "test_images/good/aaw.jpg"]);
     assert_eq!(all_classified.status.code(), Some(0));
+}
+
+/// Classifies a red photo with the colour model, whose manifest gets these `thresholds`.
+fn classify_red(thresholds: Value, arguments: &[&str], unknown_below: Option<&str>) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = json_file("tests/color_model/model.json");
+    manifest["thresholds"] = thresholds;
+    fs::write(folder.path().join("model.json"), manifest.to_string()).unwrap();
+    let onnx = Path::new(COLOR_MODEL.1).join("model.onnx");
+    fs::copy(onnx, folder.path().join("model.onnx")).unwrap();
+    let file = folder.path().join("red.png");
+    fs::write(&file, photo("AAW")).unwrap();
+    let mut command = command(&["classify"]);
+    command.args(arguments).arg(file);
+    if let Some(threshold) = unknown_below {
+        command.env("UNKNOWN_BELOW", threshold);
+    }
+    let output = command.env("MODEL_DIR", folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    output
+}
+
+#[test]
+fn a_photo_under_the_thresholds_is_unknown_and_its_likeliest_label_is_shown() {
+    // The probability of red is 0.965.
+    for (thresholds, unknown_below, class, predicted) in [
+        (json!({}), None, "AAW", None),
+        (json!({}), Some("0.97"), "UNKNOWN", Some("AAW")),
+        (json!({"AAW": 0.97}), None, "UNKNOWN", Some("AAW")),
+        (json!({"AAW": 0.97}), Some("0.96"), "AAW", None),
+        (json!({"FAW": 0.97}), None, "AAW", None),
+    ] {
+        let output = classify_red(thresholds.clone(), &["--json"], unknown_below);
+        let line = &json_lines(&output)[0];
+        assert_eq!(line["className"], class, "{thresholds} {unknown_below:?}");
+        assert_eq!(line["predictedClassName"].as_str(), predicted);
+        assert_eq!(line["probabilities"]["AAW"], line["probability"]);
+        let table = stdout(&classify_red(thresholds, &[], unknown_below));
+        let shown = match predicted {
+            Some(label) => format!("red.png  UNKNOWN ({label})  "),
+            None => format!("red.png  {class}"),
+        };
+        assert!(table.contains(&shown), "{table}");
+    }
 }

@@ -45,6 +45,7 @@ fn probabilities_are_tensorflows(max_length: u64) {
     let golden: Golden = serde_json::from_str(&golden).unwrap();
     let classifier = Classifier::load(&ComputeConfig {
         model_dir: model::compiled().to_owned(),
+        unknown_below: None,
         limits: LIMITS,
         isa: Isa::detect(),
         cpus: 2,

@@ -21,6 +21,7 @@ impl Taster {
     pub(super) fn new() -> Self {
         let classifier = Classifier::load(&ComputeConfig {
             model_dir: COLOR_MODEL.1.into(),
+            unknown_below: None,
             limits: Limits {
                 bytes: 1 << 20,
                 pixels: 4_000_000,
