@@ -11,6 +11,7 @@ use clap::Args;
 use super::{block_on, span::SpanArguments};
 use crate::{
     cli::tables::{TableArguments, deadline},
+    model::Manifest,
     records::{Confidences, Drift, Share},
 };
 
@@ -45,8 +46,21 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The reference of the model in MODEL_DIR, by its version. Without a model, its first days are the reference.
 fn references() -> BTreeMap<String, Confidences> {
-    BTreeMap::new()
+    let folder = std::env::var_os("MODEL_DIR").unwrap_or_else(|| "model".into());
+    let Ok(manifest) = Manifest::read(folder.as_ref()) else {
+        return BTreeMap::new();
+    };
+    let version = manifest.model_version().to_owned();
+    let reference = manifest.reference.map(|reference| Confidences {
+        bins: reference.bins,
+        unknown: reference.unknown,
+    });
+    reference
+        .into_iter()
+        .map(|reference| (version.clone(), reference))
+        .collect()
 }
 
 fn show(stdout: &mut impl Write, drift: &Drift) -> io::Result<()> {

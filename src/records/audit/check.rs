@@ -120,15 +120,17 @@ impl Checked {
             }
             Entry::Counted { class, date, count } => {
                 let (again, record) = now(ledger, id, None, deadline).await?;
-                if again.as_ref() == Some(object) && record.is_none() {
-                    self.findings.push(Finding::NoRecord {
+                let is_same = again.as_ref() == Some(object);
+                match record.as_ref().map(Record::read) {
+                    None if is_same => self.findings.push(Finding::NoRecord {
                         id,
                         date: *date,
                         class: class.clone(),
                         count: *count,
-                    });
-                } else {
-                    self.unsettled.insert(item::counter_key(*date, class));
+                    }),
+                    // It is a finding already.
+                    Some(Err(_)) if is_same => {}
+                    _ => drop(self.unsettled.insert(item::counter_key(*date, class))),
                 }
                 Ok(())
             }
