@@ -52,7 +52,8 @@
 //!
 //! # Outside the function
 //!
-//! [`records`] is for the people who use the records: it reads, reviews, deletes, audits and exports them.
+//! [`records`] is for the people who use the records: it reads, reviews, deletes and audits them. [`deployments`] is
+//! the table of stations and cameras, and [`export`] writes records for other programs. Both are pure.
 //!
 //! [`cli`] has the commands of the same binary. `local` runs the whole system on one machine: the `local`
 //! module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and starts this binary
@@ -68,8 +69,10 @@ pub mod classifier;
 pub mod cli;
 pub mod config;
 mod cpus;
+pub mod deployments;
 pub mod error;
 pub mod event;
+pub mod export;
 pub mod handler;
 pub mod ledger;
 #[cfg(feature = "local")]

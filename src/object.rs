@@ -201,6 +201,23 @@ impl ObjectVersion {
         bytes == 0 && self.key.ends_with('/')
     }
 
+    /// `s3://bucket/key?versionId=…`, percent-encoded: the first `?` begins the version id.
+    pub fn uri(&self) -> String {
+        let Self {
+            bucket,
+            key,
+            version,
+        } = self;
+        let key = utf8_percent_encode(key, URL_PATH);
+        match version {
+            Some(version) => {
+                let version = utf8_percent_encode(version.as_str(), URL_PATH);
+                format!("s3://{bucket}/{key}?versionId={version}")
+            }
+            None => format!("s3://{bucket}/{key}"),
+        }
+    }
+
     /// Virtual-hosted URL of this version, percent-encoded.
     pub fn url(&self, region: &str) -> String {
         let Self {
