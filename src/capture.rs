@@ -1,8 +1,9 @@
 //! When and where a photo was taken.
 //!
-//! Everything here is a pure function of an immutable object version and the configuration, so that a retry, a backfill
-//! and an audit agree.
+//! Everything here is a pure function of an immutable object version, the configuration and the deployments table, so
+//! that a retry and a backfill agree.
 
+mod camera_clock;
 mod clock;
 mod file_name;
 mod place;
@@ -12,12 +13,16 @@ use std::collections::HashMap;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 
+use self::camera_clock::CameraClock;
 pub(crate) use self::clock::in_zone;
 pub use self::{
     clock::{CaptureDoubt, CaptureSource},
     place::{KeyPattern, KeyPatternError},
 };
-use crate::photo::{Exif, Position};
+use crate::{
+    deployments::Deployments,
+    photo::{Exif, Position},
+};
 
 /// What an object version says about its photo.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +40,7 @@ pub struct Evidence<'a> {
 /// How evidence is read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// TIME_ZONE: the zone of clocks that do not name one, and of nights.
+    /// TIME_ZONE: the zone of clocks that do not name one, and of nights, where no deployment has another.
     pub time_zone: Tz,
     /// NIGHT_STARTS: when a night begins. A photo before it belongs to the night of the day before.
     pub night_starts: NaiveTime,
@@ -63,12 +68,17 @@ pub struct Capture {
 }
 
 impl Rules {
-    /// Reads the evidence.
-    pub fn read(&self, evidence: Evidence) -> Capture {
-        let (at, source, doubt) = clock::read(evidence, self.time_zone);
+    /// Reads the evidence. `deployments` say which zone the clock of a camera shows, and how wrong it is.
+    pub fn read(&self, evidence: Evidence, deployments: Option<&Deployments>) -> Capture {
         let (station, camera) = place::read(evidence, &self.key_pattern);
+        let clock = CameraClock {
+            zone: self.time_zone,
+            deployments: deployments.zip(station.as_deref()),
+            camera: camera.as_deref(),
+        };
+        let (at, source, doubt) = clock::read(evidence, clock);
         Capture {
-            night: self.night(at),
+            night: self.night_in(clock.zone_at(at), at),
             at,
             source,
             doubt,
@@ -78,9 +88,13 @@ impl Rules {
         }
     }
 
-    /// The night to which a time belongs.
+    /// The night in TIME_ZONE to which a time belongs.
     pub fn night(&self, at: DateTime<FixedOffset>) -> NaiveDate {
-        let local = at.with_timezone(&self.time_zone).naive_local();
+        self.night_in(self.time_zone, at)
+    }
+
+    fn night_in(&self, zone: Tz, at: DateTime<FixedOffset>) -> NaiveDate {
+        let local = at.with_timezone(&zone).naive_local();
         (local - (self.night_starts - NaiveTime::MIN)).date()
     }
 }
@@ -132,7 +146,7 @@ mod tests {
             key: "field-1/cam-3/IMG_20260502_000300.jpg",
             last_modified: "2026-05-03T10:00:00Z".parse().unwrap(),
         };
-        let capture = rules((12, 0)).read(evidence);
+        let capture = rules((12, 0)).read(evidence, None);
         assert_eq!(capture.at.to_rfc3339(), "2026-05-02T00:03:00+01:00");
         assert_eq!(capture.source, CaptureSource::FileName);
         assert_eq!(capture.night.to_string(), "2026-05-01");

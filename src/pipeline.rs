@@ -7,12 +7,14 @@
 //!
 //! A defect of one photo never affects another: each photo has a result of its own.
 
+mod current_deployments;
+mod members;
 mod results;
 
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -22,7 +24,7 @@ use tracing::{Instrument, info_span};
 
 use crate::{
     aws::{Bucket, Deadline, Fetched, Read},
-    capture::Evidence,
+    capture::{Capture, Evidence},
     classifier::{Classified, Classifier, Verdict},
     config::RecordConfig,
     error::Error,
@@ -33,6 +35,8 @@ use crate::{
     photo::Rejection,
     prediction::Prediction,
 };
+use current_deployments::CurrentDeployments;
+use members::{Committed, Member, groups_of};
 use results::Results;
 
 /// What the function keeps between events.
@@ -40,6 +44,7 @@ pub(crate) struct Pipeline {
     bucket: Bucket,
     classifier: Arc<Classifier>,
     ledger: Ledger,
+    deployments: CurrentDeployments,
     record: RecordConfig,
 }
 
@@ -63,6 +68,7 @@ impl Pipeline {
             bucket,
             classifier: Arc::new(classifier),
             ledger,
+            deployments: CurrentDeployments::default(),
             record,
         }
     }
@@ -238,7 +244,17 @@ impl Pipeline {
         };
         progress.timings.decode = Some(classified.decode);
         progress.timings.inference = Some(classified.inference);
-        let prediction = self.predict(created, read, classified, uploaded);
+        let deployments = self.deployments.get(&self.ledger, deadline).await?;
+        let capture = self.record.capture.read(
+            Evidence {
+                metadata: &read.metadata,
+                exif: &classified.exif,
+                key: &read.object.key,
+                last_modified: read.last_modified,
+            },
+            deployments.as_ref().as_ref(),
+        );
+        let prediction = self.predict(created, read, classified, uploaded, capture);
         Ok(Step::Predicted(Box::new(prediction)))
     }
 
@@ -249,24 +265,19 @@ impl Pipeline {
         read: Read,
         classified: Classified,
         uploaded: DateTime<Tz>,
+        capture: Capture,
     ) -> Prediction {
         let manifest = self.classifier.model().manifest();
         let Classified {
             probabilities,
             class,
             file,
-            exif,
             ..
         } = classified;
         let (label, probability) = probabilities.top();
         Prediction {
             waits_for_review: class != *label || probability < self.record.review_below,
-            capture: self.record.capture.read(Evidence {
-                metadata: &read.metadata,
-                exif: &exif,
-                key: &read.object.key,
-                last_modified: read.last_modified,
-            }),
+            capture,
             created: ObjectCreated {
                 object: read.object,
                 ..created.clone()
@@ -350,49 +361,4 @@ enum Step {
     Ended(Outcome),
     /// The photo is to be counted.
     Predicted(Box<Prediction>),
-}
-
-/// A prediction that waits for its commit.
-struct Member {
-    /// Position in the batch.
-    index: usize,
-    prediction: Box<Prediction>,
-    timings: Timings,
-}
-
-/// Position in the batch, progress, and result of a committed prediction.
-type Committed = (usize, Progress, Result<Outcome, Arc<Error>>);
-
-impl Member {
-    fn committed(self, result: Result<Written<u64>, Arc<Error>>, elapsed: Duration) -> Committed {
-        let prediction = *self.prediction;
-        let outcome = result.map(|written| match written {
-            Written::Now(count) => Outcome::Recorded {
-                class: prediction.class().clone(),
-                probability: prediction.probability(),
-                date: prediction.date(),
-                count,
-            },
-            Written::Before(entry) => Outcome::Duplicate(entry),
-        });
-        let progress = Progress {
-            object: prediction.created.object,
-            timings: Timings {
-                commit: Some(elapsed),
-                ..self.timings
-            },
-        };
-        (self.index, progress, outcome)
-    }
-}
-
-/// Splits `members` into groups of at most `size`.
-fn groups_of(mut members: Vec<Member>, size: usize) -> Vec<Vec<Member>> {
-    let mut groups = Vec::new();
-    while members.len() > size {
-        let rest = members.split_off(size);
-        groups.push(std::mem::replace(&mut members, rest));
-    }
-    groups.push(members);
-    groups
 }

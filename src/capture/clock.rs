@@ -6,7 +6,7 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::{Evidence, file_name};
+use super::{CameraClock, Evidence, file_name};
 
 /// Metadata that says when the photo was taken: RFC 3339, or the same without offset.
 const CAPTURED_AT: &str = "captured-at";
@@ -50,23 +50,20 @@ pub enum CaptureDoubt {
 /// The first plausible time, and its source. If no clock is plausible: the upload, and the doubt about the first of them.
 pub(super) fn read(
     evidence: Evidence,
-    zone: Tz,
+    clock: CameraClock,
 ) -> (DateTime<FixedOffset>, CaptureSource, Option<CaptureDoubt>) {
     let exif = evidence.exif;
     let metadata = evidence.metadata.get(CAPTURED_AT);
     let clocks = [
         (
             CaptureSource::Metadata,
-            metadata.map(|text| written(text, zone).ok_or(CaptureDoubt::Unreadable)),
+            metadata.map(|text| written(text, clock).ok_or(CaptureDoubt::Unreadable)),
         ),
         (
             CaptureSource::Exif,
             match (exif.taken, exif.is_broken) {
                 (Some(taken), _) => {
-                    let at = match exif.offset {
-                        Some(offset) => at_offset(taken, offset),
-                        None => in_zone(taken, zone),
-                    };
+                    let at = clock.time(taken, exif.offset);
                     Some(at.ok_or(CaptureDoubt::Unreadable))
                 }
                 (None, true) => Some(Err(CaptureDoubt::Unreadable)),
@@ -76,7 +73,7 @@ pub(super) fn read(
         (
             CaptureSource::FileName,
             file_name::time(evidence.key)
-                .map(|taken| in_zone(taken, zone).ok_or(CaptureDoubt::Unreadable)),
+                .map(|taken| clock.time(taken, None).ok_or(CaptureDoubt::Unreadable)),
         ),
     ];
     let mut first_doubt = None;
@@ -90,8 +87,11 @@ pub(super) fn read(
             }
         }
     }
-    let upload = evidence.last_modified.with_timezone(&zone).fixed_offset();
-    (upload, CaptureSource::Upload, first_doubt)
+    let uploaded = evidence.last_modified.fixed_offset();
+    let upload = evidence
+        .last_modified
+        .with_timezone(&clock.zone_at(uploaded));
+    (upload.fixed_offset(), CaptureSource::Upload, first_doubt)
 }
 
 fn plausible(
@@ -113,17 +113,20 @@ fn plausible(
     }
 }
 
-/// A time in RFC 3339, with an offset or, in `zone`, without.
-fn written(text: &str, zone: Tz) -> Option<DateTime<FixedOffset>> {
+/// A time in RFC 3339. A person or a program wrote it, whose clock is right. Without offset it is in the camera's zone.
+fn written(text: &str, clock: CameraClock) -> Option<DateTime<FixedOffset>> {
     let text = text.trim();
     DateTime::parse_from_rfc3339(text).ok().or_else(|| {
         let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
-        in_zone(local, zone)
+        clock.zone_time(local)
     })
 }
 
 /// `None` at the ends of time.
-fn at_offset(local: NaiveDateTime, offset: FixedOffset) -> Option<DateTime<FixedOffset>> {
+pub(super) fn at_offset(
+    local: NaiveDateTime,
+    offset: FixedOffset,
+) -> Option<DateTime<FixedOffset>> {
     let utc = local.checked_sub_offset(offset)?;
     Some(DateTime::from_naive_utc_and_offset(utc, offset))
 }
@@ -175,7 +178,12 @@ mod tests {
             key,
             last_modified: "2026-05-03T10:00:00Z".parse().unwrap(),
         };
-        let (at, source, doubt) = read(evidence, zone);
+        let clock = CameraClock {
+            zone,
+            deployments: None,
+            camera: None,
+        };
+        let (at, source, doubt) = read(evidence, clock);
         let doubt = doubt.map_or(String::new(), |doubt| format!(" {doubt}"));
         format!("{} {source}{doubt}", at.to_rfc3339())
     }

@@ -80,12 +80,13 @@ pub fn capture(bytes: &[u8]) {
     ]);
     let uploaded = DateTime::from_timestamp(1_777_802_400, 0).unwrap();
     for metadata in [&metadata, &HashMap::new()] {
-        let capture = rules().read(Evidence {
+        let evidence = Evidence {
             metadata,
             exif: &exif,
             key: &text,
             last_modified: uploaded,
-        });
+        };
+        let capture = rules().read(evidence, None);
         let age = uploaded.signed_duration_since(capture.at);
         assert!(age >= TimeDelta::hours(-1) && age <= TimeDelta::days(400));
         let date = capture.at.with_timezone(&rules().time_zone).date_naive();

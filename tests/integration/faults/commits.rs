@@ -38,14 +38,15 @@ async fn known_objects_are_not_downloaded_and_a_class_is_one_transaction() {
     };
     assert_eq!(deliver_as_messages(&stack, &versions).await, 1);
     assert_eq!(calls("GetObject"), 60);
-    // One transaction and one read of the counter for each class, and one read that looks up all objects.
+    // One transaction and one read of the counter for each class, one read that looks up all objects, and one of the
+    // deployments.
     assert_eq!(calls("TransactWriteItems"), 2);
-    assert_eq!(calls("BatchGetItem"), 3);
+    assert_eq!(calls("BatchGetItem"), 4);
     promise::check(&stack, &reference).await;
 
     assert_eq!(deliver_as_messages(&stack, &versions).await, 1);
     assert_eq!(calls("GetObject"), 60);
-    assert_eq!(calls("BatchGetItem"), 4);
+    assert_eq!(calls("BatchGetItem"), 5);
 
     // 120 photos of one class exceed the limits of a transaction and of a batch read. One of them comes twice.
     let mut more = upload_photos(&stack, &mut reference, &["ECLW"], "more/", 120).await;
