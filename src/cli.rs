@@ -73,6 +73,12 @@ enum Command {
     ///
     /// Exits with 0 if nothing is wrong, or all was mended, else with 1.
     Audit(records::audit::Arguments),
+    /// Write records to a file for other programs
+    ///
+    /// Exits with 0 if every record was written, with 1 if one cannot be read.
+    Export(records::export::Arguments),
+    /// Import or export the table of cameras, stations and times
+    Deployments(records::deployments::Arguments),
     /// Compare the model's confidence with that of its first days, and the model with its reviewers
     Drift(records::drift::Arguments),
 }
@@ -106,6 +112,8 @@ pub fn run() -> ExitCode {
         Command::Delete(arguments) => records::change::delete(&arguments),
         Command::Restore(arguments) => records::change::restore(&arguments),
         Command::Audit(arguments) => records::audit::run(&arguments),
+        Command::Export(arguments) => records::export::run(&arguments),
+        Command::Deployments(arguments) => records::deployments::run(&arguments),
         Command::Drift(arguments) => records::drift::run(&arguments),
     };
     match result {

@@ -18,10 +18,7 @@ pub use self::{
     csv::CsvExport,
     training::{TrainingCounts, TrainingExport},
 };
-use crate::model::{Label, UNKNOWN};
-
-/// The class of photos without a moth.
-pub const NOT_A_MOTH: &str = "NOT_A_MOTH";
+use crate::model::{Label, NOT_A_MOTH, UNKNOWN};
 
 /// Scientific names of classes: `taxa` of the model's manifest.
 pub type Taxa = BTreeMap<Label, String>;

@@ -35,7 +35,7 @@ pub use manifest::{
 pub use onnx::check_hash;
 pub use probabilities::{Probabilities, ProbabilitiesError};
 pub use reference::{BINS, InvalidReference, Reference, confidence_bin};
-pub use thresholds::{Thresholds, UNKNOWN};
+pub use thresholds::{NOT_A_MOTH, Thresholds, UNKNOWN};
 
 /// File name of the compiled model inside MODEL_DIR.
 pub const COMPILED: &str = "model.compiled";

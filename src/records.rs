@@ -22,6 +22,7 @@ mod confusion;
 mod counts;
 mod cursor;
 mod deltas;
+mod deployments;
 mod drift;
 mod history;
 mod list;
@@ -35,7 +36,7 @@ mod state;
 pub use self::{
     audit::{Dates, Finding, Repair, Report},
     change::{Change, ChangeError, Verdict},
-    confusion::{Confusion, NOT_A_MOTH, Share, not_a_moth},
+    confusion::{Confusion, Share},
     counts::DayCounts,
     cursor::{Cursor, CursorError},
     drift::{Confidences, Drift, Histogram, ReferenceSource, psi},

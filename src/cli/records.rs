@@ -3,8 +3,11 @@
 pub(super) mod audit;
 pub(super) mod change;
 pub(super) mod counts;
+pub(super) mod deployments;
 pub(super) mod drift;
+pub(super) mod export;
 pub(super) mod list;
+mod output;
 mod span;
 
 use std::process::ExitCode;

@@ -104,7 +104,7 @@ impl Table {
 }
 
 /// A progress bar on standard error; hidden if neither standard output nor standard error is a terminal.
-fn progress(total: usize) -> ProgressBar {
+pub(super) fn progress(total: usize) -> ProgressBar {
     if !io::stdout().is_terminal() && !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -20,6 +20,11 @@ impl Label {
         Self(super::UNKNOWN.to_owned())
     }
 
+    /// The class [`NOT_A_MOTH`](super::NOT_A_MOTH).
+    pub fn not_a_moth() -> Self {
+        Self(super::NOT_A_MOTH.to_owned())
+    }
+
     /// The name as the manifest spells it.
     pub fn as_str(&self) -> &str {
         &self.0

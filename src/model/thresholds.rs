@@ -6,6 +6,8 @@ use super::{Label, Probabilities};
 
 /// Class of a photo whose most probable label is not probable enough.
 pub const UNKNOWN: &str = "UNKNOWN";
+/// Class that a reviewer gives to a photo that shows no moth.
+pub const NOT_A_MOTH: &str = "NOT_A_MOTH";
 
 /// The least probability with which a photo counts in the class of its most probable label.
 #[derive(Debug, Clone, Default, PartialEq)]

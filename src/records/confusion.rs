@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
 use super::deltas::confusion_pair;
-use crate::{error::Error, ledger::item::Item, model::Label};
+use crate::{error::Error, ledger::item::Item};
 
 /// 97.5 % quantile of the normal distribution: a two-sided interval of 95 %.
 const Z: f64 = 1.959_963_984_540_054;
@@ -97,15 +97,6 @@ fn number(value: &AttributeValue) -> Option<u64> {
     value.as_n().ok()?.parse().ok()
 }
 
-/// The class of a photo that shows no moth.
-pub const NOT_A_MOTH: &str = "NOT_A_MOTH";
-
-/// The class [`NOT_A_MOTH`], which a reviewer may give.
-#[expect(clippy::expect_used, reason = "a test makes the label")]
-pub fn not_a_moth() -> Label {
-    Label::try_from(NOT_A_MOTH.to_owned()).expect("a valid label")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +130,5 @@ mod tests {
         assert_eq!(confusion.precision["FAW"].whole, 10);
         assert_eq!(confusion.precision.len(), 1);
         assert_eq!(super::confusion(None).unwrap(), Confusion::default());
-        assert_eq!(not_a_moth().as_str(), NOT_A_MOTH);
     }
 }

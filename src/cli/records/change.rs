@@ -15,7 +15,7 @@ use crate::{
     error::chain,
     model::{Label, MANIFEST, Manifest},
     object::{Escaped, ObjectId},
-    records::{Author, Change, Note, Verdict, not_a_moth},
+    records::{Author, Change, Note, Verdict},
 };
 
 #[derive(Args)]
@@ -87,7 +87,7 @@ pub(in crate::cli) fn review(arguments: &Review) -> anyhow::Result<ExitCode> {
         }
         None if *confirm => Change::Review(Verdict::Confirm),
         None if *unknown => Change::Review(Verdict::Unknown),
-        None if *is_no_moth => Change::Review(Verdict::Relabel(not_a_moth())),
+        None if *is_no_moth => Change::Review(Verdict::Relabel(Label::not_a_moth())),
         None => Change::Withdraw,
     };
     run(&arguments.changed, &change)
@@ -109,7 +109,10 @@ fn check_class(class: &Label) -> anyhow::Result<()> {
             "cannot check the class {class} without {MANIFEST}: set MODEL_DIR, or add --new-class"
         )
     })?;
-    if manifest.labels.contains(class) || *class == Label::unknown() || *class == not_a_moth() {
+    if manifest.labels.contains(class)
+        || *class == Label::unknown()
+        || *class == Label::not_a_moth()
+    {
         return Ok(());
     }
     let labels: Vec<&str> = manifest.labels.iter().map(Label::as_str).collect();
@@ -119,15 +122,20 @@ fn check_class(class: &Label) -> anyhow::Result<()> {
     )
 }
 
-/// Changes each record. A change that fails does not keep the others from being made.
-fn run(arguments: &Changed, change: &Change) -> anyhow::Result<ExitCode> {
-    let by = match &arguments.by {
-        Some(by) => by.clone(),
+/// Who runs the command: the name in `given`, otherwise in USER.
+pub(super) fn author(given: Option<&Author>) -> anyhow::Result<Author> {
+    match given {
+        Some(by) => Ok(by.clone()),
         None => std::env::var("USER")
             .ok()
             .and_then(|user| user.parse().ok())
-            .context("say who you are with --by")?,
-    };
+            .context("say who you are with --by"),
+    }
+}
+
+/// Changes each record. A change that fails does not keep the others from being made.
+fn run(arguments: &Changed, change: &Change) -> anyhow::Result<ExitCode> {
+    let by = author(arguments.by.as_ref())?;
     block_on(async {
         let opened = arguments.tables.open().await?;
         let mut code = ExitCode::SUCCESS;

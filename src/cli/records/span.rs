@@ -77,7 +77,7 @@ pub(in crate::cli) fn label(text: &str) -> Result<Label, String> {
     Label::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn by_parser() -> impl TypedValueParser<Value = By> {
+pub(super) fn by_parser() -> impl TypedValueParser<Value = By> {
     PossibleValuesParser::new(["night", "date"]).try_map(|text| text.parse::<By>())
 }
 
