@@ -4,7 +4,7 @@ use chrono::DateTime;
 
 use super::Taxa;
 use crate::{
-    capture::CaptureSource,
+    capture::{CaptureDoubt, CaptureSource},
     model::Label,
     object::{ObjectVersion, VersionId},
     photo::Position,
@@ -79,4 +79,36 @@ pub(super) fn reviewed(mut record: Record, class: &str, by: &str) -> Record {
     });
     record.revision += 1;
     record
+}
+
+/// One record of every kind.
+pub(super) fn records() -> Vec<Record> {
+    let mut unknown = record(2);
+    unknown.class = Label::unknown();
+    unknown.probability = 0.4;
+    let mut north = record(3);
+    north.station = Some("north".into());
+    let mut doubtful = reviewed(record(4), "NOT_A_MOTH", "=Ada");
+    doubtful.captured = doubtful.captured.map(|captured| Captured {
+        doubt: Some(CaptureDoubt::ResetClock),
+        ..captured
+    });
+    doubtful.object.key = "field-2/-1..2".into();
+    let mut blank = record(6);
+    blank.class = label("NOT_A_MOTH");
+    blank.predicted = blank.class.clone();
+    vec![
+        record(1),
+        unknown.clone(),
+        north,
+        doubtful,
+        reviewed(record(5), "a|b: 50%", "Ada"),
+        blank,
+        Record {
+            id: record(7).id,
+            ..reviewed(unknown, "AAW", "Ada")
+        },
+        reviewed(record(8), "UNKNOWN", "Ada"),
+        reviewed(record(9), "FAW", "Ada"),
+    ]
 }

@@ -4,11 +4,7 @@ use serde_json::Value;
 use zip::ZipArchive;
 
 use super::*;
-use crate::{
-    capture::CaptureDoubt,
-    export::fixtures::{label, record, reviewed, taxa},
-    model::Label,
-};
+use crate::export::fixtures::{record, records, taxa};
 
 const DEPLOYMENTS: &str = "\
     deploymentID,locationID,cameraID,latitude,longitude,deploymentStart,deploymentEnd,timeZone,deploymentComments\n\
@@ -29,38 +25,6 @@ fn metadata() -> Metadata {
         }),
         created: "2026-05-03T10:00:00.5Z".parse().unwrap(),
     }
-}
-
-/// One record of every kind.
-fn records() -> Vec<Record> {
-    let mut unknown = record(2);
-    unknown.class = Label::unknown();
-    unknown.probability = 0.4;
-    let mut north = record(3);
-    north.station = Some("north".into());
-    let mut doubtful = reviewed(record(4), "NOT_A_MOTH", "=Ada");
-    doubtful.captured = doubtful.captured.map(|captured| Captured {
-        doubt: Some(CaptureDoubt::ResetClock),
-        ..captured
-    });
-    doubtful.object.key = "field-2/-1..2".into();
-    let mut blank = record(6);
-    blank.class = label("NOT_A_MOTH");
-    blank.predicted = blank.class.clone();
-    vec![
-        record(1),
-        unknown.clone(),
-        north,
-        doubtful,
-        reviewed(record(5), "a|b: 50%", "Ada"),
-        blank,
-        Record {
-            id: record(7).id,
-            ..reviewed(unknown, "AAW", "Ada")
-        },
-        reviewed(record(8), "UNKNOWN", "Ada"),
-        reviewed(record(9), "FAW", "Ada"),
-    ]
 }
 
 fn export(records: &[Record]) -> Result<(CamtrapCounts, Vec<u8>), CamtrapError> {
@@ -404,27 +368,4 @@ fn an_output_that_fails_gets_no_end_of_the_zip() {
     let error = export.finish(&mut out).unwrap_err();
     assert!(matches!(error, CamtrapError::Write(_)));
     assert!(ZipArchive::new(Cursor::new(&out.0)).is_err());
-}
-
-/// Writes packages for frictionless, and prints the most memory that 100,000 records need.
-#[test]
-#[ignore = "only for a person"]
-fn sample() {
-    let dir = std::path::PathBuf::from(std::env::var("SAMPLE").unwrap());
-    std::fs::write(dir.join("small.zip"), export(&records()).unwrap().1).unwrap();
-    let deployments = Deployments::parse(DEPLOYMENTS.as_bytes()).unwrap();
-    let (taxa, metadata) = (taxa(), metadata());
-    let mut export = CamtrapDp::new(&deployments, &taxa, &metadata).unwrap();
-    for number in 0..100_000 {
-        export
-            .write(&reviewed(record(number), "AAW", "Ada"))
-            .unwrap();
-    }
-    let out = std::io::BufWriter::new(std::fs::File::create(dir.join("large.zip")).unwrap());
-    println!("{:?}", export.finish(out).unwrap());
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!(
-        "{:?}",
-        status.lines().find(|line| line.starts_with("VmHWM"))
-    );
 }
