@@ -69,13 +69,35 @@ pub(crate) fn parse_algorithm(name: &ChecksumAlgorithm) -> S3Result<Algorithm> {
 /// Streams `body` into a blob and verifies it. Holds at most one piece in memory.
 pub(crate) async fn receive(
     store: &Store,
-    body: Option<StreamingBlob>,
+    mut body: Option<StreamingBlob>,
     announced: AnnouncedBody,
+    algorithm: Algorithm,
+) -> S3Result<NewBlob> {
+    let blob = match store_body(store, body.as_mut(), algorithm).await {
+        Ok(blob) => blob,
+        Err(error) => {
+            // A client that is still sending would see a broken connection instead of the answer.
+            if let Some(mut rest) = body {
+                while let Some(Ok(_)) = rest.next().await {}
+            }
+            return Err(error);
+        }
+    };
+    // Trailers exist only after the body was read.
+    let trailers = announced.trailers.as_ref().and_then(TrailingHeaders::take);
+    verify(&blob, &announced, trailers.as_ref())?;
+    Ok(blob)
+}
+
+/// Streams `body` into a blob.
+async fn store_body(
+    store: &Store,
+    body: Option<&mut StreamingBlob>,
     algorithm: Algorithm,
 ) -> S3Result<NewBlob> {
     let mut writer = store.run(move |store| store.blob_writer(algorithm)).await?;
     let mut piece = Vec::new();
-    if let Some(mut body) = body {
+    if let Some(body) = body {
         while let Some(bytes) = body.next().await {
             piece.extend_from_slice(&bytes.map_err(body_error)?);
             if piece.len() >= WRITE_SIZE {
@@ -84,13 +106,8 @@ pub(crate) async fn receive(
             }
         }
     }
-    let blob = store
-        .run(move |_| Ok(write(writer, piece)?.0.finish()))
-        .await?;
-    // Trailers exist only after the body was read.
-    let trailers = announced.trailers.as_ref().and_then(TrailingHeaders::take);
-    verify(&blob, &announced, trailers.as_ref())?;
-    Ok(blob)
+    let blob = store.run(move |_| Ok(write(writer, piece)?.0.finish()));
+    Ok(blob.await?)
 }
 
 /// Writes `piece`, and returns its memory for the next one.
