@@ -2,7 +2,9 @@
 
 mod audit;
 mod change;
+mod cost;
 mod list;
+mod matrix;
 mod older;
 mod storm;
 

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -44,6 +45,8 @@ struct Shared {
     calls: Mutex<BTreeMap<String, usize>>,
     /// Number of injected faults, by operation and fault.
     faults: Mutex<BTreeMap<String, usize>>,
+    /// Consumed write units, by table and index.
+    capacity: Mutex<BTreeMap<String, f64>>,
     /// Kills the function's processes.
     kill: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Closed when the last handle of the proxy is dropped.
@@ -61,6 +64,7 @@ impl Proxy {
             plan: Mutex::default(),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            capacity: Mutex::default(),
             kill: OnceLock::new(),
             _alive: alive,
         }));
@@ -103,6 +107,19 @@ impl Proxy {
     #[allow(dead_code, reason = "the benchmark calls it")]
     pub(crate) fn latency(&self, latency: Duration) {
         self.plan(|plan| plan.latency = latency);
+    }
+
+    /// From now on asks DynamoDB what each transaction consumes.
+    #[allow(dead_code, reason = "the benchmark does not call it")]
+    pub(crate) fn measure_capacity(&self) {
+        self.plan(|plan| plan.measures_capacity = true);
+    }
+
+    /// Write units that the transactions consumed since the last call, by table, and by index with the table's name
+    /// before it.
+    #[allow(dead_code, reason = "the benchmark does not call it")]
+    pub(crate) fn take_capacity(&self) -> BTreeMap<String, f64> {
+        std::mem::take(&mut *self.0.capacity.lock().unwrap())
     }
 
     /// From now on answers a GetObject of `key` with `date` as its Last-Modified.
@@ -150,6 +167,27 @@ impl Shared {
         fault
     }
 
+    /// Adds the capacity in the answer to a transaction.
+    fn add_capacity(&self, body: &[u8]) {
+        let answer: Value = serde_json::from_slice(body).unwrap();
+        let mut capacity = self.capacity.lock().unwrap();
+        for table in answer["ConsumedCapacity"].as_array().into_iter().flatten() {
+            let name = table["TableName"].as_str().unwrap();
+            let mut add = |name: &str, units: &Value| {
+                *capacity.entry(name.to_owned()).or_default() +=
+                    units["CapacityUnits"].as_f64().unwrap();
+            };
+            add(name, &table["Table"]);
+            for (index, units) in table["GlobalSecondaryIndexes"]
+                .as_object()
+                .into_iter()
+                .flatten()
+            {
+                add(&format!("{name}/{index}"), units);
+            }
+        }
+    }
+
     fn kill(&self) {
         (self.kill.get().unwrap())();
     }
@@ -157,7 +195,7 @@ impl Shared {
 
 /// Serves one request of a connection, then closes it.
 async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let Some(request) = Request::read(&mut client).await? else {
+    let Some(mut request) = Request::read(&mut client).await? else {
         return Ok(());
     };
     let fault = shared.draw(&request.operation);
@@ -179,7 +217,15 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         (plan.latency, plan.date_of(&request))
     };
     tokio::time::sleep(latency / 2).await;
+    let measures = shared.plan.lock().unwrap().measures_capacity;
+    let measures = measures && request.operation == "TransactWriteItems";
+    if measures {
+        request.ask_for_capacity();
+    }
     let mut answer = request.forward(*shared.service.get().unwrap()).await?;
+    if measures {
+        shared.add_capacity(&answer[request::body_start(&answer)..]);
+    }
     tokio::time::sleep(latency / 2).await;
     if let Some(date) = date {
         request::replace_header(&mut answer, "last-modified", &date);

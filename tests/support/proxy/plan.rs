@@ -12,6 +12,8 @@ pub(super) struct Plan {
     chance: Option<Chance>,
     /// Time to the service and back.
     pub(super) latency: Duration,
+    /// Whether transactions ask what they consume.
+    pub(super) measures_capacity: bool,
     /// The Last-Modified of objects, by key, in place of the service's own.
     pub(super) dates: BTreeMap<String, String>,
 }
