@@ -60,6 +60,8 @@ pub struct Backoff {
     action: &'static str,
     deadline: Deadline,
     attempts: u32,
+    /// The failure of the last attempt.
+    last: Option<Source>,
 }
 
 impl Backoff {
@@ -69,6 +71,7 @@ impl Backoff {
             action,
             deadline,
             attempts: 0,
+            last: None,
         }
     }
 
@@ -81,7 +84,7 @@ impl Backoff {
         self.attempts += 1;
         tokio::time::timeout_at(self.deadline.0.into(), attempt)
             .await
-            .map_err(|_| self.expired(None))
+            .map_err(|_| self.expired())
     }
 
     /// Waits before another attempt, after one that failed with `source`. Logs one `debug` line.
@@ -93,7 +96,8 @@ impl Backoff {
         let source = source.into();
         let pause = bound(self.attempts).mul_f64(fastrand::f64());
         if Instant::now() + pause >= self.deadline.0 {
-            return Err(self.expired(Some(source)));
+            self.last = Some(source);
+            return Err(self.expired());
         }
         debug!(
             action = self.action,
@@ -102,15 +106,17 @@ impl Backoff {
             reason = chain(source.as_ref()),
             "retry"
         );
+        self.last = Some(source);
         tokio::time::sleep(pause).await;
         Ok(())
     }
 
-    fn expired(&self, source: Option<Source>) -> Error {
+    /// The error of the deadline, with the failure of the last attempt that ended.
+    fn expired(&mut self) -> Error {
         Error::Deadline {
             action: self.action,
             attempts: self.attempts,
-            source,
+            source: self.last.take(),
         }
     }
 }

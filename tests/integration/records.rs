@@ -7,6 +7,7 @@ mod list;
 mod matrix;
 mod older;
 mod storm;
+mod unknown;
 
 use std::process::{Command, Output};
 

@@ -48,6 +48,9 @@ pub(in crate::cli) struct Arguments {
     /// Print one JSON object a line; the last has the next cursor
     #[arg(long)]
     json: bool,
+    /// Print the ids alone, for another command
+    #[arg(long = "ids", conflicts_with_all = ["json", "rejected"])]
+    only_ids: bool,
 }
 
 fn order_parser() -> impl TypedValueParser<Value = Order> {
@@ -96,6 +99,8 @@ async fn list(arguments: &Arguments, opened: &Opened) -> anyhow::Result<ExitCode
     let next = cursor.map(|cursor| cursor.to_string());
     if arguments.json {
         writeln!(io::stdout(), "{}", json!({"nextCursor": next}))?;
+    } else if arguments.only_ids {
+        // Another program reads them.
     } else if table.is_none() {
         let span = query.span;
         println!(
@@ -117,6 +122,10 @@ fn show_page(arguments: &Arguments, page: &Page, table: &mut Option<Table>) -> a
         eprintln!("error: {}", chain(error));
     }
     for record in &page.records {
+        if arguments.only_ids {
+            writeln!(io::stdout(), "{}", record.id)?;
+            continue;
+        }
         if arguments.json {
             writeln!(io::stdout(), "{}", serde_json::to_string(record)?)?;
             continue;

@@ -10,6 +10,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use moth_classifier::ledger::{BY_NIGHT, Index, TO_REVIEW};
 
 use crate::support::{
+    command::BINARY,
     event::{event, outcome},
     exif::{exif, field, text},
     item::{Item, number, string},
@@ -264,4 +265,39 @@ async fn a_photo_that_the_model_is_not_sure_of_is_unknown_everywhere() {
         log.iter()
             .any(|line| line["Class"] == "UNKNOWN" && line["Recorded"] == 1)
     );
+}
+
+#[tokio::test]
+async fn a_deployment_has_the_zone_and_the_error_of_a_cameras_clock() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let evening = some_day();
+    let (start, end) = (evening - Days::new(100), evening + Days::new(100));
+    let table = format!(
+        "deploymentID,locationID,cameraID,latitude,longitude,deploymentStart,deploymentEnd,timeZone,clockOffsetSeconds\n\
+         d1,field-2,,-1.3,36.8,{start}T00:00:00Z,{end}T00:00:00Z,Africa/Nairobi,\n\
+         d2,field-2,cam-7,-1.3,36.8,{start}T00:00:00Z,{end}T00:00:00Z,Africa/Nairobi,86400\n"
+    );
+    let file = stack.folder().join("deployments.csv");
+    std::fs::write(&file, &table).unwrap();
+    let mut import = tokio::process::Command::new(BINARY);
+    import.args(["deployments", "import"]).arg(&file);
+    import.args(["--by", "Ada", "--data"]).arg(stack.folder());
+    let output = import.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    let shown = evening.and_hms_opt(12, 30, 0).unwrap();
+    // Half past twelve in Nairobi is half past ten in Lagos, where the night of the day before goes on.
+    let at_station = record(&stack, "field-2/a.jpg", taken(shown, None), &[]).await;
+    let expected = format!("{evening}T12:30:00+03:00");
+    assert_eq!(string(&at_station, "CapturedAt"), expected);
+    assert_eq!(string(&at_station, "Night"), evening.to_string());
+    let elsewhere = record(&stack, "field-9/a.jpg", taken(shown, None), &[]).await;
+    let expected = format!("{evening}T12:30:00+01:00");
+    assert_eq!(string(&elsewhere, "CapturedAt"), expected);
+    // The clock of this camera is a day ahead.
+    let ahead = taken(shown + Days::new(1), None);
+    let fast = record(&stack, "field-2/cam-7/a.jpg", ahead, &[]).await;
+    assert_eq!(fast["CapturedAt"], at_station["CapturedAt"]);
+    assert_eq!(fast["Night"], at_station["Night"]);
+    stack.stop().await;
 }
