@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Time limit of one call of the library. A page of records or a change takes milliseconds.
-const CALL: Duration = Duration::from_secs(30);
+const CALL: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub(super) struct TableArguments {

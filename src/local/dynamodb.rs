@@ -1,15 +1,12 @@
 //! The embedded DynamoDB with the two tables.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::{
     Client,
-    error::BuildError,
+    error::{BuildError, ProvideErrorMetadata},
     types::{
-        AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction,
+        AttributeDefinition, AttributeValue, BillingMode, CreateGlobalSecondaryIndexAction,
         GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
         ScalarAttributeType,
     },
@@ -97,15 +94,8 @@ async fn add_indexes(
     keys: &[(&str, KeyType)],
     indexes: &[Index],
 ) -> Result<(), Source> {
-    let described = client.describe_table().table_name(table).send().await?;
-    let description = described.table.ok_or("DescribeTable described no table")?;
-    let there: HashSet<Option<&str>> = description
-        .global_secondary_indexes()
-        .iter()
-        .map(|index| index.index_name())
-        .collect();
     for &index in indexes {
-        if there.contains(&Some(index.name)) {
+        if has_index(client, table, index).await? {
             continue;
         }
         let mut update = client.update_table().table_name(table);
@@ -120,6 +110,24 @@ async fn add_indexes(
             .await?;
     }
     Ok(())
+}
+
+/// Whether the table has this index. DescribeTable would tell too, but the embedded DynamoDB counts the table's items for
+/// it, which takes 0.1 s for 100,000 records.
+async fn has_index(client: &Client, table: &str, index: Index) -> Result<bool, Source> {
+    let query = client
+        .query()
+        .table_name(table)
+        .index_name(index.name)
+        .key_condition_expression("#key = :none")
+        .expression_attribute_names("#key", index.partition_key)
+        .expression_attribute_values(":none", AttributeValue::S("-".into()))
+        .limit(1);
+    match query.send().await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some("ValidationException") => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn creation(index: Index) -> Result<GlobalSecondaryIndexUpdate, BuildError> {

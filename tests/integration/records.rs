@@ -56,3 +56,21 @@ async fn photos(stack: &Stack, classes: &[&'static str]) -> Vec<(Version, String
     }
     photos
 }
+
+/// Runs a command that reaches the tables through the proxy.
+async fn through_proxy(stack: &Stack, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(BINARY);
+    command
+        .args(arguments)
+        .args(["--predictions", "predictions", "--ledger", "ledger"])
+        .current_dir(root())
+        .env("USER", "Ada")
+        .env(
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            format!("http://{}", stack.dynamodb_proxy().address()),
+        )
+        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_SECRET_ACCESS_KEY", "local-secret")
+        .env("AWS_REGION", "us-east-1");
+    command.output().await.unwrap()
+}

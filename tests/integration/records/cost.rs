@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::json;
+use super::through_proxy;
 use crate::support::{
     photo::COLOR_MODEL,
     promise::{Reference, Version, deliver, deliver_as_messages, upload},
@@ -68,10 +68,12 @@ async fn a_photo_consumes_the_write_units_of_the_cost_page() {
     }
 }
 
-/// A review, a deletion and a restore, through the command line.
+/// The numbers of docs/cost.md.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_one_small_transaction() {
+async fn a_change_consumes_the_write_units_of_the_cost_page() {
     let stack = Stack::with(Options {
+        variables: &[COLOR_MODEL, ("REVIEW_BELOW", "0")],
+        processes: 1,
         proxied: true,
         ..Options::invoked_by_hand()
     })
@@ -79,11 +81,25 @@ async fn a_change_is_one_small_transaction() {
     let version = photos(&stack, "one", 1).await.remove(0);
     deliver(&stack, &version).await.unwrap();
     let id = reviews::id(&version);
-    // The command reaches the tables without the proxy: what it leaves is counted here.
-    json(&stack, &["review", &id, "--class", "AAW"]).await;
-    let items = stack.ledger("").await.len();
-    json(&stack, &["review", &id, "--class", "ECLW"]).await;
-    // A history item, and the counters of a date and a night.
-    assert_eq!(stack.ledger("").await.len(), items + 3);
+    let proxy = stack.dynamodb_proxy();
+    proxy.measure_capacity();
+    for (command, ledger, predictions) in [
+        // A history item and the confusion item.
+        (&["review", &id, "--confirm"][..], 4.0, 2.0),
+        // Also two counters of the date, and two of the night.
+        (&["review", &id, "--class", "AAW"], 12.0, 2.0),
+        // A history item, the object item, the copy, two counters, and the confusion item.
+        (&["delete", &id], 12.0, 2.0),
+        (&["restore", &id], 12.0, 2.0),
+    ] {
+        let output = through_proxy(&stack, command).await;
+        assert!(output.status.success(), "{output:?}");
+        let expected = units([
+            ("ledger", ledger),
+            ("predictions", predictions),
+            ("predictions/ByNight", 1.0),
+        ]);
+        assert_eq!(proxy.take_capacity(), expected, "{command:?}");
+    }
     stack.stop().await;
 }

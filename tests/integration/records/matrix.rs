@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
-use super::{photos, run};
+use super::{photos, run, through_proxy};
 use crate::support::{
-    command::{BINARY, root},
     exclusive,
     proxy::Fault,
     reviews,
@@ -127,22 +126,4 @@ async fn undo_first(stack: &Stack, command: &[&str], id: &str) {
         // It may be in that state already.
         run(stack, arguments).await;
     }
-}
-
-/// Runs a command that reaches the tables through the proxy.
-async fn through_proxy(stack: &Stack, arguments: &[&str]) -> std::process::Output {
-    let mut command = tokio::process::Command::new(BINARY);
-    command
-        .args(arguments)
-        .args(["--predictions", "predictions", "--ledger", "ledger"])
-        .current_dir(root())
-        .env("USER", "Ada")
-        .env(
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            format!("http://{}", stack.dynamodb_proxy().address()),
-        )
-        .env("AWS_ACCESS_KEY_ID", "local")
-        .env("AWS_SECRET_ACCESS_KEY", "local-secret")
-        .env("AWS_REGION", "us-east-1");
-    command.output().await.unwrap()
 }
