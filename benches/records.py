@@ -37,7 +37,9 @@ MODEL = {"MODEL_DIR": str(ROOT / "tests/color_model")}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure")
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / "target/release/moth-classifier", help="binary to measure"
+    )
     parser.add_argument("--old", type=Path, help="binary to compare commits with")
     parser.add_argument("--commits", type=int, default=500, help="commits of each kind and binary (default 500)")
     parser.add_argument("--records", type=int, default=100_000, help="records in the large table (default 100,000)")

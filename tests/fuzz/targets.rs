@@ -13,9 +13,12 @@ use std::collections::HashMap;
 use chrono::{DateTime, NaiveTime, TimeDelta};
 use moth_classifier::{
     capture::{Evidence, KeyPattern, Rules},
+    deployments::Deployments,
     event,
     model::{Color, Input, Layout, Manifest, Preprocess, Resize},
+    object::ObjectId,
     photo::{self, Encoded, Exif, Limits, Rejection},
+    records::Cursor,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -147,4 +150,26 @@ pub fn tensor(bytes: &[u8]) -> Result<(), Rejection> {
             .all(|value| (0.0..=1.0).contains(value))
     );
     Ok(())
+}
+
+/// Any text is a deployments table, a cursor or an id, or an error; what was read is written, and read as the same.
+pub fn records(bytes: &[u8]) {
+    match Deployments::parse(bytes) {
+        Ok(table) => {
+            let again = Deployments::parse(table.to_csv().as_bytes());
+            assert_eq!(again.as_ref().unwrap(), &table);
+            let instant = DateTime::from_timestamp(1_777_802_400, 0).unwrap();
+            table.at("field-2", Some("cam-7"), instant.fixed_offset());
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+    if let Ok(id) = text.parse::<ObjectId>() {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
 }

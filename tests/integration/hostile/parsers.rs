@@ -31,7 +31,7 @@ fn parsers_survive_some_mutations() {
 }
 
 #[test]
-#[ignore = "long: 81,000 mutations"]
+#[ignore = "long: 91,000 mutations"]
 fn parsers_survive_many_mutations() {
     parsers_survive_one_mutation_in(1);
 }
@@ -65,7 +65,7 @@ impl Target {
     }
 }
 
-fn targets() -> [Target; 5] {
+fn targets() -> [Target; 6] {
     let read = |path: PathBuf| fs::read(path).unwrap();
     let events = fs::read_dir(root().join("tests/events")).unwrap();
     let mut events: Vec<Vec<u8>> = events.map(|file| read(file.unwrap().path())).collect();
@@ -127,5 +127,23 @@ fn targets() -> [Target; 5] {
             seeds: photos,
             mutations: 1000,
         },
+        Target {
+            name: "records",
+            run: targets::records,
+            seeds: vec![
+                DEPLOYMENTS.into(),
+                // A cursor, and an id.
+                b"eyJ2IjoxLCJxIjoiMDEyMzQ1Njc4OWFiY2RlZiIsInAiOnsiUmFuayI6IjAuNTEyMDAwI2EifX0"
+                    .to_vec(),
+                b"FAW-fe1f582d-c4e1-5212-ac29-0c91366e1064".to_vec(),
+            ],
+            mutations: 10_000,
+        },
     ]
 }
+
+/// A deployments table.
+const DEPLOYMENTS: &str = "deploymentID,locationID,cameraID,latitude,longitude,deploymentStart,deploymentEnd,timeZone,clockOffsetSeconds
+d1,field-2,cam-7,6.5,3.4,2026-05-01T18:00:00+01:00,2026-05-31T06:00:00Z,Africa/Lagos,-60
+d2,field-2,,6.5,3.4,2026-05-01T18:00:00+0100,2026-05-31T06:00:00Z,,
+";
