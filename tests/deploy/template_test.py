@@ -281,6 +281,26 @@ def test_each_value_of_indexes_adds_one_index():
         assert index["Projection"] == {"ProjectionType": "ALL"}
 
 
+def test_the_ledger_has_its_index_and_forgets_only_copies_of_deleted_records(stack):
+    ledger = stack["Resources"]["Ledger"]["Properties"]
+    [index] = ledger["GlobalSecondaryIndexes"]
+    names = [index["IndexName"]] + [key["AttributeName"] for key in index["KeySchema"]]
+    code = (ROOT / "src/ledger/item.rs").read_text()
+    for field, name in zip(("name", "partition_key", "sort_key"), names, strict=True):
+        assert f'{field}: "{name}"' in code
+    defined = {attribute["AttributeName"] for attribute in ledger["AttributeDefinitions"]}
+    assert defined == {"LedgerKey", *names[1:]}
+    time_to_live = ledger["TimeToLiveSpecification"]
+    assert time_to_live["Enabled"] is True
+    attribute = time_to_live["AttributeName"]
+    # An object item that expired would let its photo be counted again.
+    code = {path: path.read_text() for path in (ROOT / "src").rglob("*.rs")}
+    [state] = [text for path, text in code.items() if path.match("records/state.rs")]
+    assert f'EXPIRES_AT: &str = "{attribute}"' in state
+    users = [path.name for path, text in code.items() if "EXPIRES_AT.into()" in text or f'"{attribute}"' in text]
+    assert sorted(users) == ["state.rs", "transaction.rs"]
+
+
 def test_the_permissions_are_created_before_the_notification(stack):
     assert stack["Resources"]["Bucket"]["DependsOn"] == ["InvokePermission", "UploadQueuePolicy"]
 
