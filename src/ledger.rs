@@ -134,10 +134,21 @@ impl Ledger {
         }
     }
 
+    /// A call on the ledger failed.
     pub(crate) fn failed(&self, action: &'static str, error: impl Into<Source>) -> Error {
+        self.failed_on(&self.ledger, action, error)
+    }
+
+    /// A call on `table` failed.
+    pub(crate) fn failed_on(
+        &self,
+        table: &str,
+        action: &'static str,
+        error: impl Into<Source>,
+    ) -> Error {
         Error::Table {
             action,
-            table: self.ledger.clone(),
+            table: table.to_owned(),
             source: error.into(),
         }
     }

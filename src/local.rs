@@ -202,7 +202,7 @@ impl Local {
     /// If a port or the folder cannot be used.
     pub async fn start(settings: Settings) -> Result<(Self, Events), LocalError> {
         let folder = settings.folder.clone();
-        let mut lock = match FolderLock::take(&folder)? {
+        let mut lock = match FolderLock::take(&folder).await? {
             Folder::Ours(lock) => lock,
             Folder::Served(_) => return Err(LocalError::InUse { folder }),
         };

@@ -33,17 +33,17 @@ mod record;
 mod rejections;
 mod state;
 
+pub(crate) use self::audit::{Dates, Finding, Repair, Report};
 pub use self::{
-    audit::{Dates, Finding, Repair, Report},
-    change::{Change, ChangeError, Verdict},
+    change::{Change, ChangeError, ReviewVerdict},
     confusion::{Confusion, Share},
     counts::DayCounts,
     cursor::{Cursor, CursorError},
     drift::{Confidences, Drift, Histogram, ReferenceSource, psi},
-    history::{Entry, Kind},
+    history::{ChangeKind, HistoryEntry},
     list::{ListError, MAX_PAGE, Page},
     names::{Author, NameError, Note},
     query::{By, Filter, MAX_DAYS, Order, Query, ReviewFilter, Span, SpanError},
     record::{Captured, Record, Review, ReviewStatus},
-    rejections::Rejected,
+    rejections::{MAX_REJECTIONS, Rejected, Rejections},
 };

@@ -56,7 +56,7 @@ NOT_RUN = {
     "python3 benches/": "takes minutes, and its result depends on the machine",
 }
 # Programs that the blocks may use as they are. Any other program is unknown to bash here, and fails the block.
-REAL = ("cat", "cp", "date", "mkdir")
+REAL = ("cat", "cp", "date", "mkdir", "xargs")
 # Files and folders that are not part of the repository.
 LOCAL = (".git", "target", "data", "my_model", "venv", "__pycache__", ".pytest_cache", ".ruff_cache", "model.compiled")
 

@@ -54,13 +54,17 @@ pub(super) fn read(
 ) -> (DateTime<FixedOffset>, CaptureSource, Option<CaptureDoubt>) {
     let exif = evidence.exif;
     let metadata = evidence.metadata.get(CAPTURED_AT);
+    let named = file_name::time(evidence.key);
+    // Source, what the camera's clock showed, and the time.
     let clocks = [
         (
             CaptureSource::Metadata,
+            None,
             metadata.map(|text| written(text, clock).ok_or(CaptureDoubt::Unreadable)),
         ),
         (
             CaptureSource::Exif,
+            exif.taken,
             match (exif.taken, exif.is_broken) {
                 (Some(taken), _) => {
                     let at = clock.time(taken, exif.offset);
@@ -72,13 +76,13 @@ pub(super) fn read(
         ),
         (
             CaptureSource::FileName,
-            file_name::time(evidence.key)
-                .map(|taken| clock.time(taken, None).ok_or(CaptureDoubt::Unreadable)),
+            named,
+            named.map(|taken| clock.time(taken, None).ok_or(CaptureDoubt::Unreadable)),
         ),
     ];
     let mut first_doubt = None;
-    for (source, clock) in clocks {
-        let checked = clock.map(|at| plausible(at?, source, evidence.last_modified));
+    for (source, shown, clock) in clocks {
+        let checked = clock.map(|at| plausible(at?, shown, evidence.last_modified));
         match checked {
             None => {}
             Some(Ok(at)) => return (at, source, None),
@@ -96,15 +100,17 @@ pub(super) fn read(
 
 fn plausible(
     at: DateTime<FixedOffset>,
-    source: CaptureSource,
+    shown: Option<NaiveDateTime>,
     last_modified: DateTime<Utc>,
 ) -> Result<DateTime<FixedOffset>, CaptureDoubt> {
-    let is_first_minutes = at.ordinal() == 1 && at.hour() == 0 && at.minute() < 10;
+    // A camera whose clock was reset shows this, whatever its zone and its error. A person or a program may well mean it.
+    let is_reset =
+        shown.is_some_and(|shown| shown.ordinal() == 1 && shown.hour() == 0 && shown.minute() < 10);
     if at.signed_duration_since(last_modified) > AHEAD {
         Err(CaptureDoubt::Future)
     } else if at.year() < FIRST_YEAR {
         Err(CaptureDoubt::Ancient)
-    } else if is_first_minutes && source != CaptureSource::Metadata {
+    } else if is_reset {
         Err(CaptureDoubt::ResetClock)
     } else if last_modified.signed_duration_since(at).num_days() >= MAX_AGE {
         Err(CaptureDoubt::FarFromUpload)

@@ -40,7 +40,8 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Files and folders to upload. Folders are read recursively, without names that begin with a dot
+    /// Files and folders to upload. Folders are read recursively, without names that begin with a dot. The key of a file
+    /// is its path below the folder: name the folder that has those of the stations
     #[arg(required_unless_present = "serve", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print one JSON object a line

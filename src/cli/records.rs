@@ -7,6 +7,7 @@ pub(super) mod deployments;
 pub(super) mod drift;
 pub(super) mod export;
 pub(super) mod list;
+mod model;
 mod output;
 mod span;
 

@@ -60,7 +60,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table that will have `total` rows. Prints the headings.
+    /// A table that will have `total` rows; 0 if nobody knows. Prints the headings.
     pub(super) fn new(columns: Vec<Column>, total: usize) -> io::Result<Self> {
         let table = Self {
             columns,
@@ -103,9 +103,10 @@ impl Table {
     }
 }
 
-/// A progress bar on standard error; hidden if neither standard output nor standard error is a terminal.
+/// A progress bar on standard error; hidden without `total`, and if neither standard output nor standard error is a
+/// terminal.
 pub(super) fn progress(total: usize) -> ProgressBar {
-    if !io::stdout().is_terminal() && !io::stderr().is_terminal() {
+    if total == 0 || !io::stdout().is_terminal() && !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left");

@@ -6,6 +6,8 @@ use anyhow::Context;
 use chrono::{NaiveDate, Utc};
 use clap::Args;
 
+use aws_sdk_dynamodb::config::ProvideCredentials;
+
 use crate::{
     aws::{self, Deadline},
     capture::Rules,
@@ -74,6 +76,12 @@ impl TableArguments {
             });
         }
         let sdk = aws::sdk_config().await;
+        if let Some(credentials) = sdk.credentials_provider() {
+            credentials
+                .provide_credentials()
+                .await
+                .context("found no AWS credentials: run `aws configure`, or name a folder of `local --data` with --data")?;
+        }
         let client = aws_sdk_dynamodb::Client::new(&sdk);
         if let (Some(predictions), Some(ledger)) = (&self.predictions, &self.ledger) {
             let tables = Tables {
@@ -94,7 +102,9 @@ impl TableArguments {
         use crate::aws::stack::StackTables;
 
         let name = self.stack.as_deref().unwrap_or("moth-classifier");
-        let stack = StackTables::find(name, sdk).await?;
+        let found = StackTables::find(name, sdk).await;
+        let stack =
+            found.context("no folder is named with --data, so the tables of a stack are wanted")?;
         let rules = rules(Some([
             ("TIME_ZONE", &stack.time_zone),
             ("NIGHT_STARTS", &stack.night_starts),
@@ -134,5 +144,5 @@ fn rules(given: Option<[(&str, &String); 2]>) -> anyhow::Result<Rules> {
         }
         None => std::env::var_os(name),
     });
-    Ok(config.context("cannot read the time zone")?.capture)
+    Ok(config?.capture)
 }

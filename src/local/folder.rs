@@ -5,7 +5,10 @@ use std::{
     io::{Read, Seek, SeekFrom, Write},
     net::SocketAddr,
     path::Path,
+    time::Duration,
 };
+
+use tokio::sync::oneshot;
 
 use super::LocalError;
 
@@ -20,17 +23,18 @@ pub(super) enum Folder {
     Served(SocketAddr),
 }
 
-/// File in the folder that is locked. It has the address of the tables.
+/// How long a command waits for another one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// File in the folder that is locked. It has the address of the tables, if the process serves them to others.
 const FILE: &str = "tables.address";
 
 impl FolderLock {
-    /// Locks `folder`.
+    /// Locks `folder`. If another process has the lock and serves no tables, such as an export, waits until it ends.
     ///
     /// # Errors
     ///
-    /// [`LocalError::Folder`] if the file cannot be used; [`LocalError::InUse`] if another process has the lock, and has
-    /// not written an address yet.
-    pub(super) fn take(folder: &Path) -> Result<Folder, LocalError> {
+    /// [`LocalError::Folder`] if the file cannot be used; [`LocalError::InUse`] if the other process takes too long.
+    pub(super) async fn take(folder: &Path) -> Result<Folder, LocalError> {
         let failed = |source| LocalError::Folder {
             folder: folder.into(),
             source,
@@ -43,20 +47,29 @@ impl FolderLock {
             .open(folder.join(FILE))
             .map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).map_err(failed)?;
-                Ok(Folder::Ours(Self(file)))
-            }
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut address = String::new();
                 file.read_to_string(&mut address).map_err(failed)?;
-                let in_use = |_| LocalError::InUse {
+                if let Ok(address) = address.parse() {
+                    return Ok(Folder::Served(address));
+                }
+                // The thread ends with the process if the lock never comes.
+                let (locked, lock) = oneshot::channel();
+                std::thread::spawn(move || locked.send(file.lock().map(|()| file)));
+                let lock = tokio::time::timeout(PATIENCE, lock).await;
+                let in_use = || LocalError::InUse {
                     folder: folder.into(),
                 };
-                address.parse().map(Folder::Served).map_err(in_use)
+                file = lock
+                    .map_err(|_| in_use())?
+                    .map_err(|_| in_use())?
+                    .map_err(failed)?;
             }
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
+        file.set_len(0).map_err(failed)?;
+        Ok(Folder::Ours(Self(file)))
     }
 
     /// Tells other processes where the tables are served.
@@ -71,24 +84,28 @@ impl FolderLock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn another_process_learns_where_the_tables_are() {
+    async fn take(folder: &Path) -> Folder {
+        FolderLock::take(folder).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn another_process_learns_where_the_tables_are_or_waits() {
         let folder = tempfile::tempdir().unwrap();
-        let Ok(Folder::Ours(mut lock)) = FolderLock::take(folder.path()) else {
+        let Folder::Ours(lock) = take(folder.path()).await else {
             panic!("nobody else has the folder");
         };
-        assert!(matches!(
-            FolderLock::take(folder.path()),
-            Err(LocalError::InUse { .. })
-        ));
+        let path = folder.path().to_owned();
+        let waiting = tokio::spawn(async move { take(&path).await });
+        tokio::task::yield_now().await;
+        drop(lock);
+        let Folder::Ours(mut lock) = waiting.await.unwrap() else {
+            panic!("nobody else has the folder");
+        };
         let address = "127.0.0.1:9001".parse().unwrap();
         lock.publish(address).unwrap();
-        let served = FolderLock::take(folder.path()).unwrap();
+        let served = take(folder.path()).await;
         assert!(matches!(served, Folder::Served(at) if at == address));
         drop(lock);
-        assert!(matches!(
-            FolderLock::take(folder.path()),
-            Ok(Folder::Ours(_))
-        ));
+        assert!(matches!(take(folder.path()).await, Folder::Ours(_)));
     }
 }

@@ -14,8 +14,8 @@ use super::{
     is_true, tables,
 };
 
-/// The tables of a data folder. If `local` has the folder, its DynamoDB; otherwise one that this process serves on
-/// loopback until this value is dropped.
+/// The tables of a data folder. If `local` has the folder, its DynamoDB; otherwise one that this process serves to
+/// itself on loopback, until this value is dropped.
 pub struct FolderTables {
     /// A client of the DynamoDB.
     pub client: Client,
@@ -34,7 +34,7 @@ impl FolderTables {
                 folder: folder.into(),
             });
         }
-        let mut lock = match FolderLock::take(folder)? {
+        let lock = match FolderLock::take(folder).await? {
             Folder::Served(address) => {
                 return Ok(Self {
                     client: clients_at(address, address).1,
@@ -58,10 +58,6 @@ impl FolderTables {
                 folder: folder.into(),
                 source,
             })?;
-        lock.publish(address).map_err(|source| LocalError::Folder {
-            folder: folder.into(),
-            source,
-        })?;
         Ok(Self {
             client,
             _served: Some((lock, stop)),

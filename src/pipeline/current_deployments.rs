@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::{aws::Deadline, deployments::Deployments, error::Error, ledger::Ledger};
 
-/// An import takes effect within this time. A read costs at least half a read unit.
+/// An import takes effect within this time. A read costs one read unit for each 4 KB of the table.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The deployments table, at most a minute old.

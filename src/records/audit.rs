@@ -14,6 +14,7 @@
 //! change of a counter raises `Issued` or `Changes`: then it is wrong. Otherwise the audit looks again.
 
 mod check;
+mod compare;
 mod finding;
 mod repair;
 mod scan;
@@ -25,18 +26,18 @@ use chrono::NaiveDate;
 use self::{check::Checked, scan::Snapshot};
 use crate::{aws::Deadline, capture::Rules, error::Error, ledger::Ledger};
 
-pub use self::finding::{Finding, Repair};
+pub(crate) use self::finding::{Finding, Repair};
 
-/// How often an audit looks at what changes while it reads.
-const PASSES: usize = 5;
+/// How often an audit reads the tables if counters that seem wrong change meanwhile.
+const PASSES: usize = 3;
 
 /// Which dates an audit reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Dates {
+pub(crate) struct Dates {
     /// The first; all if absent.
-    pub from: Option<NaiveDate>,
+    pub(crate) from: Option<NaiveDate>,
     /// The last; all if absent.
-    pub to: Option<NaiveDate>,
+    pub(crate) to: Option<NaiveDate>,
 }
 
 impl Dates {
@@ -52,15 +53,15 @@ impl Dates {
 
 /// What an audit found.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// Keys of items that changed each time they were read.
-    pub unsettled: BTreeSet<String>,
+    pub(crate) findings: Vec<Finding>,
+    /// Keys of counters that could not be checked: they changed while the last pass read them.
+    pub(crate) unsettled: BTreeSet<String>,
     /// Number of records.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Number of items of the ledger.
-    pub items: u64,
+    pub(crate) items: u64,
 }
 
 impl Ledger {
@@ -70,7 +71,7 @@ impl Ledger {
     /// # Errors
     ///
     /// If a table cannot be read.
-    pub async fn audit(
+    pub(crate) async fn audit(
         &self,
         dates: Dates,
         deadline: impl Fn() -> Deadline,
@@ -78,11 +79,12 @@ impl Ledger {
     ) -> Result<Report, Error> {
         let mut report = Report::default();
         for _ in 0..PASSES {
-            let snapshot = Snapshot::read(self, dates, &deadline, &mut progress).await?;
+            let mut snapshot = Snapshot::read(self, dates, &deadline, &mut progress).await?;
             let Checked {
                 findings,
                 unsettled,
-            } = check::check(self, &snapshot, dates, &deadline).await?;
+                ..
+            } = check::check(self, &mut snapshot, dates, &deadline).await?;
             report = Report {
                 findings,
                 unsettled,
@@ -102,7 +104,7 @@ impl Ledger {
     /// # Errors
     ///
     /// If a table refuses.
-    pub async fn repair(
+    pub(crate) async fn repair(
         &self,
         finding: &Finding,
         rules: &Rules,

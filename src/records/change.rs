@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use self::transaction::Sent;
 use super::{
     Author, Note, Record,
-    history::{self, Entry, Kind},
+    history::{self, ChangeKind, HistoryEntry},
     record::{REVISION, Review, ReviewStatus},
     state::{State, Stored},
 };
@@ -22,9 +22,13 @@ use crate::{
     object::ObjectId,
 };
 
+/// Highest number of classes, the model's and the reviewers' together. Each takes part in each count, and their list is one
+/// item.
+const MAX_CLASSES: usize = 200;
+
 /// What a reviewer says about a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReviewVerdict {
     /// The model's class is right.
     Confirm,
     /// It is this class.
@@ -33,11 +37,36 @@ pub enum Verdict {
     Unknown,
 }
 
+impl ReviewVerdict {
+    /// The class that it gives to `record`.
+    fn class(&self, record: &Record) -> Label {
+        match self {
+            Self::Confirm => record.class.clone(),
+            Self::Relabel(class) => class.clone(),
+            Self::Unknown => Label::unknown(),
+        }
+    }
+}
+
+impl Review {
+    /// The conflict of somebody who has not seen this review of `record`.
+    fn conflict(&self, record: &Record) -> ChangeError {
+        ChangeError::Conflict {
+            id: record.id,
+            by: self.by.clone(),
+            at: item::timestamp(self.at),
+            kind: ChangeKind::of(self.status),
+            class: self.class.clone(),
+            revision: record.revision,
+        }
+    }
+}
+
 /// What happens to a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It gets a review, in place of an earlier one.
-    Review(Verdict),
+    Review(ReviewVerdict),
     /// It loses its review, and waits for another if it had waited before.
     Withdraw,
     /// It is removed, and kept for 30 days.
@@ -74,13 +103,15 @@ pub enum ChangeError {
     #[error("the record {0} was deleted more than 30 days ago, and cannot be restored")]
     Expired(ObjectId),
     /// A restore of a record that is not deleted.
-    #[error("the record {0} is not deleted")]
+    #[error("the record {0} is not deleted, so it cannot be restored")]
     NotDeleted(ObjectId),
     /// A withdrawal where there is no review.
-    #[error("the record {0} has no review")]
+    #[error("the record {0} has no review that could be taken back")]
     NotReviewed(ObjectId),
     /// Somebody else changed the record.
-    #[error("{by} changed the record {id} at {at} ({kind}): look at it again")]
+    #[error(
+        "{by} changed the record {id} at {at} ({kind} {class}): look at it, and change revision {revision}"
+    )]
     Conflict {
         /// The photo.
         id: ObjectId,
@@ -89,7 +120,9 @@ pub enum ChangeError {
         /// When, RFC 3339.
         at: String,
         /// What they did.
-        kind: Kind,
+        kind: ChangeKind,
+        /// The effective class afterwards.
+        class: Label,
         /// The revision that they made.
         revision: u64,
     },
@@ -103,6 +136,12 @@ pub enum ChangeError {
         /// The revision that was expected.
         expected: u64,
     },
+    /// There are too many classes for a new one.
+    #[error("there are {MAX_CLASSES} classes already: {0} cannot be added. Choose one of them")]
+    TooManyClasses(Label),
+    /// The photo is counted, and its record is lost.
+    #[error("the photo {0} is counted and has no record: run audit")]
+    Lost(ObjectId),
     /// A table failed, or the time is up. After [`Error::Deadline`], the change may have been made.
     #[error(transparent)]
     Ledger(#[from] Error),
@@ -110,12 +149,13 @@ pub enum ChangeError {
 
 impl Ledger {
     /// Makes one `change` of the record of the photo with this `id`, and returns the record: as it is afterwards, or, if
-    /// it was deleted, as it was. `expected` is the revision that `by` has seen; without it, the record may have any.
+    /// it was deleted, as it was. `expected` is the revision that `by` has seen. Without it, the record may have any, unless
+    /// somebody else reviewed it. A change that the same person has made is not made again.
     ///
     /// # Errors
     ///
-    /// [`ChangeError::Conflict`] if the record has another revision than expected, or somebody else changes it at the
-    /// same time.
+    /// [`ChangeError::Conflict`] if the record has another revision than expected, or somebody else reviewed it or changes
+    /// it at the same time.
     pub async fn change(
         &self,
         id: ObjectId,
@@ -125,61 +165,118 @@ impl Ledger {
         expected: Option<u64>,
         deadline: Deadline,
     ) -> Result<Record, ChangeError> {
-        let commit_id = CommitId::draw();
+        let call = Call {
+            id,
+            change,
+            by,
+            note,
+            commit_id: CommitId::draw(),
+        };
+        let is_blind = expected.is_none();
         let mut expected = expected;
         let mut backoff = Backoff::new("change the record", deadline);
         loop {
             let state = self.state(id, deadline).await?;
-            let revision = state.revision();
-            let expected = *expected.get_or_insert(revision);
-            if expected != revision {
-                return Err(self.conflict(id, revision, expected, deadline).await?);
+            let seen = *expected.get_or_insert(state.revision());
+            if seen != state.revision() {
+                return self.overtaken(&call, seen, state, deadline).await;
             }
-            let plan = self.plan(id, state, change, by, deadline).await?;
-            let entry = Entry {
-                revision: revision + 1,
+            if let State::Recorded(stored) = &state {
+                if call.is_repeat(&stored.record) {
+                    return Ok(stored.record.clone());
+                }
+                if is_blind
+                    && *change != Change::Restore
+                    && let Some(review) = call.foreign_review(&stored.record)
+                {
+                    return Err(review.conflict(&stored.record));
+                }
+            }
+            let plan = self.plan(&call, state, deadline).await?;
+            if let Some(review) = &plan.after.review {
+                self.list_class(&review.class, deadline).await?;
+            }
+            let entry = HistoryEntry {
+                revision: plan.after.revision,
                 kind: plan.kind,
                 class: plan.after.effective_class().clone(),
                 by: by.as_str().to_owned(),
                 at: plan.at,
                 note: note.map(|note| note.as_str().to_owned()),
             };
-            // Its counter may be the first one of this class.
-            if let Some(review) = &plan.after.review {
-                self.register(&review.class, deadline).await?;
-            }
             let items = self
-                .transaction_of(id, &plan, &entry, commit_id)
+                .transaction_of(id, &plan, &entry, call.commit_id)
                 .map_err(|error| self.failed("write to", error))?;
-            match self.send(items, commit_id, deadline).await? {
+            match self.send(items, call.commit_id, deadline).await? {
                 Sent::Done => return Ok(plan.after),
-                // Another person, or this one in a call whose response was lost.
                 Sent::Found(found) => {
                     let found = history::entry(&found)?;
-                    return match found.is_repeat_of(&entry) {
+                    return match call.made(&found) {
                         true => Ok(plan.after),
                         false => Err(found.conflict(id)),
                     };
                 }
-                // An audit gave the record a night since it was read.
+                // An audit gave the record a night since it was read, or another change is on its way.
                 Sent::Moved => {
                     backoff
                         .pause("the record changed since it was read")
-                        .await?
+                        .await?;
                 }
             }
         }
     }
 
+    /// What to answer if the record has another revision than the one that the caller has `seen`: the record, if this call
+    /// or an earlier one of the same person made the next revision, otherwise a conflict.
+    async fn overtaken(
+        &self,
+        call: &Call<'_>,
+        seen: u64,
+        state: State,
+        deadline: Deadline,
+    ) -> Result<Record, ChangeError> {
+        let (id, revision) = (call.id, state.revision());
+        if revision < seen {
+            return Err(ChangeError::NoSuchRevision {
+                id,
+                revision,
+                expected: seen,
+            });
+        }
+        let next = self.history_item(id, seen + 1, deadline).await?;
+        if item::is_ours(&next, call.commit_id) || call.made(&history::entry(&next)?) {
+            return match state {
+                State::Recorded(stored)
+                | State::Deleted {
+                    copy: Some(stored), ..
+                } => Ok(stored.record),
+                State::Deleted { copy: None, .. } => Err(ChangeError::Expired(id)),
+            };
+        }
+        let latest = self.history_item(id, revision, deadline).await?;
+        Err(history::entry(&latest)?.conflict(id))
+    }
+
+    /// Adds `class` to the list of classes, if it is new: its counter may be the first.
+    async fn list_class(&self, class: &Label, deadline: Deadline) -> Result<(), ChangeError> {
+        let listed = self.classes(deadline).await?;
+        if listed.contains(class) {
+            return Ok(());
+        }
+        if listed.len() >= MAX_CLASSES {
+            return Err(ChangeError::TooManyClasses(class.clone()));
+        }
+        Ok(self.register(class, deadline).await?)
+    }
+
     /// What `change` makes of `state`.
     async fn plan(
         &self,
-        id: ObjectId,
+        call: &Call<'_>,
         state: State,
-        change: &Change,
-        by: &Author,
         deadline: Deadline,
     ) -> Result<Plan, ChangeError> {
+        let &Call { id, change, by, .. } = call;
         let at = Utc::now();
         let stored = match (state, change) {
             (State::Deleted { copy, .. }, Change::Restore) => {
@@ -195,11 +292,7 @@ impl Ledger {
         after.revision += 1;
         let kind = match change {
             Change::Review(verdict) => {
-                let class = match verdict {
-                    Verdict::Confirm => after.class.clone(),
-                    Verdict::Relabel(class) => class.clone(),
-                    Verdict::Unknown => Label::unknown(),
-                };
+                let class = verdict.class(&after);
                 let status = ReviewStatus::of(&after.class, &class);
                 after.waits_for_review = false;
                 after.review = Some(Review {
@@ -208,7 +301,7 @@ impl Ledger {
                     by: by.as_str().to_owned(),
                     at,
                 });
-                Kind::of(status)
+                ChangeKind::of(status)
             }
             Change::Withdraw if after.review.is_none() => {
                 return Err(ChangeError::NotReviewed(id));
@@ -216,10 +309,10 @@ impl Ledger {
             Change::Withdraw => {
                 after.review = None;
                 after.waits_for_review = stored.item.contains_key(TO_REVIEW.sort_key);
-                Kind::Withdrawn
+                ChangeKind::Withdrawn
             }
-            Change::Delete => Kind::Deleted,
-            Change::Restore => Kind::Restored,
+            Change::Delete => ChangeKind::Deleted,
+            Change::Restore => ChangeKind::Restored,
         };
         Ok(Plan {
             stored,
@@ -229,25 +322,6 @@ impl Ledger {
         })
     }
 
-    /// The conflict with the change that made `revision`, where another was `expected`.
-    async fn conflict(
-        &self,
-        id: ObjectId,
-        revision: u64,
-        expected: u64,
-        deadline: Deadline,
-    ) -> Result<ChangeError, ChangeError> {
-        if revision < expected {
-            return Ok(ChangeError::NoSuchRevision {
-                id,
-                revision,
-                expected,
-            });
-        }
-        let entry = self.history_entry(id, revision, deadline).await?;
-        Ok(entry.conflict(id))
-    }
-
     /// The error for a record that the change of `revision` deleted.
     pub(super) async fn deleted(
         &self,
@@ -255,12 +329,46 @@ impl Ledger {
         revision: u64,
         deadline: Deadline,
     ) -> Result<ChangeError, ChangeError> {
-        let entry = self.history_entry(id, revision, deadline).await?;
+        let item = self.history_item(id, revision, deadline).await?;
+        let entry = history::entry(&item)?;
         Ok(ChangeError::Deleted {
             id,
             by: entry.by,
             at: item::timestamp(entry.at),
         })
+    }
+}
+
+/// One call of [`Ledger::change`].
+struct Call<'a> {
+    id: ObjectId,
+    change: &'a Change,
+    by: &'a Author,
+    note: Option<&'a Note>,
+    /// Marks what this call writes.
+    commit_id: CommitId,
+}
+
+impl Call<'_> {
+    /// Whether `record` has the review that this call would make.
+    fn is_repeat(&self, record: &Record) -> bool {
+        let (Change::Review(verdict), None, Some(review)) =
+            (self.change, self.note, &record.review)
+        else {
+            return false;
+        };
+        review.by == self.by.as_str() && review.class == verdict.class(record)
+    }
+
+    /// The review of `record`, if another person made it.
+    fn foreign_review<'r>(&self, record: &'r Record) -> Option<&'r Review> {
+        let review = record.review.as_ref();
+        review.filter(|review| review.by != self.by.as_str())
+    }
+
+    /// Whether the same person made the same change in an earlier call.
+    fn made(&self, entry: &HistoryEntry) -> bool {
+        entry.is_of(self.change, self.by, self.note)
     }
 }
 
@@ -270,7 +378,7 @@ struct Plan {
     stored: Stored,
     /// The record after. If it is deleted, only the revision differs.
     after: Record,
-    kind: Kind,
+    kind: ChangeKind,
     at: DateTime<Utc>,
 }
 

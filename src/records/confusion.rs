@@ -27,9 +27,9 @@ pub struct Confusion {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
-    /// How many.
+    /// Number of records in the part.
     pub part: u64,
-    /// Of how many, at least 1.
+    /// Number of all records, at least 1.
     pub whole: u64,
     /// Their ratio, 0 to 1.
     pub share: f64,
@@ -63,8 +63,8 @@ impl Share {
     }
 }
 
-/// Reads a `confusion/…` item.
-pub(super) fn confusion(item: Option<&Item>) -> Result<Confusion, Error> {
+/// Reads the confusion item with this `key`.
+pub(super) fn confusion(key: &str, item: Option<&Item>) -> Result<Confusion, Error> {
     let mut confusion = Confusion::default();
     let (mut agreed, mut all) = (0, 0);
     for (attribute, value) in item.into_iter().flatten() {
@@ -72,7 +72,7 @@ pub(super) fn confusion(item: Option<&Item>) -> Result<Confusion, Error> {
             continue;
         };
         let number = number(value).ok_or_else(|| Error::LedgerItem {
-            key: format!("confusion/… ({attribute})"),
+            key: format!("{key} ({attribute})"),
             attribute: "number",
         })?;
         if number == 0 {
@@ -125,10 +125,13 @@ mod tests {
             ("FAW>AAW".into(), n(2)),
             ("AAW>AAW".into(), n(0)),
         ]);
-        let confusion = confusion(Some(&item)).unwrap();
+        let confusion = confusion("confusion/…", Some(&item)).unwrap();
         assert_eq!(confusion.agreement.unwrap().part, 8);
         assert_eq!(confusion.precision["FAW"].whole, 10);
         assert_eq!(confusion.precision.len(), 1);
-        assert_eq!(super::confusion(None).unwrap(), Confusion::default());
+        assert_eq!(
+            super::confusion("confusion/…", None).unwrap(),
+            Confusion::default()
+        );
     }
 }

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Query;
+use super::{By, Order, Query};
 
 /// Where a list of records goes on: an opaque text, which is valid for the query that it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,31 @@ pub(super) enum Position {
     Day(Place),
     /// In the order of ReviewRank: after this one.
     Rank(String),
+}
+
+/// Longest sort key of DynamoDB, in bytes.
+const MAX_SORT_KEY: usize = 1024;
+
+impl Position {
+    /// Whether an answer to `query` can have it.
+    fn is_of(&self, query: &Query) -> bool {
+        let is_key = |text: &String| (1..=MAX_SORT_KEY).contains(&text.len());
+        let span = query.span;
+        match self {
+            Self::Rank(rank) => query.order == Order::LeastCertain && is_key(rank),
+            Self::Day(place) => {
+                let is_day = (span.from()..=span.to()).contains(&place.day);
+                let has_keys = match (span.by(), &place.night_key) {
+                    (By::Night, Some(night_key)) => {
+                        is_key(night_key) && place.date.parse::<NaiveDate>().is_ok()
+                    }
+                    (By::Date, None) => place.date == place.day.to_string(),
+                    _ => false,
+                };
+                query.order != Order::LeastCertain && is_day && has_keys && is_key(&place.id)
+            }
+        }
+    }
 }
 
 /// The place of a record in a night or date.
@@ -70,11 +95,14 @@ impl Cursor {
     ///
     /// # Errors
     ///
-    /// [`CursorError::OtherQuery`] if it is not.
+    /// [`CursorError::OtherQuery`] if it is not, and [`CursorError::Malformed`] if somebody made it up.
     pub(super) fn position(self, query: &Query) -> Result<Position, CursorError> {
-        match self.q == hash(query) {
+        if self.q != hash(query) {
+            return Err(CursorError::OtherQuery);
+        }
+        match self.p.is_of(query) {
             true => Ok(self.p),
-            false => Err(CursorError::OtherQuery),
+            false => Err(CursorError::Malformed),
         }
     }
 }
@@ -111,7 +139,7 @@ impl FromStr for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::{By, Filter, Order, Span};
+    use crate::records::{Filter, Span};
 
     #[test]
     fn a_cursor_is_valid_for_its_query() {
@@ -119,7 +147,7 @@ mod tests {
         let query = Query {
             span: Span::new(By::Night, day, day).unwrap(),
             filter: Filter::default(),
-            order: Order::Newest,
+            order: Order::LeastCertain,
         };
         let position = Position::Rank("0.512000#1".into());
         let text = Cursor::new(&query, position.clone()).to_string();
@@ -133,5 +161,47 @@ mod tests {
         for malformed in ["", "abc", "?", &text[1..]] {
             assert_eq!(malformed.parse::<Cursor>(), Err(CursorError::Malformed));
         }
+    }
+
+    #[test]
+    fn a_cursor_that_somebody_made_up_is_malformed() {
+        let date = |day| NaiveDate::from_ymd_opt(2026, 5, day).unwrap();
+        let query = |by| Query {
+            span: Span::new(by, date(1), date(9)).unwrap(),
+            filter: Filter::default(),
+            order: Order::Newest,
+        };
+        let place = |day, night_key: Option<&str>| Place {
+            day: date(day),
+            date: date(day).to_string(),
+            id: "FAW-1".into(),
+            night_key: night_key.map(Into::into),
+        };
+        let position = |by, place| {
+            let query = query(by);
+            let cursor = Cursor::new(&query, Position::Day(place));
+            cursor.position(&query).is_ok()
+        };
+        assert!(position(
+            By::Night,
+            place(3, Some("2026-05-03T20:00:00Z#1"))
+        ));
+        assert!(position(By::Date, place(3, None)));
+        assert!(!position(By::Night, place(3, None)));
+        assert!(!position(
+            By::Date,
+            place(3, Some("2026-05-03T20:00:00Z#1"))
+        ));
+        assert!(!position(By::Date, place(10, None)));
+        let long = "x".repeat(MAX_SORT_KEY + 1);
+        assert!(!position(By::Night, place(3, Some(&long))));
+        let empty = Place {
+            id: String::new(),
+            ..place(3, None)
+        };
+        assert!(!position(By::Date, empty));
+        let query = query(By::Night);
+        let rank = Cursor::new(&query, Position::Rank("0.5#1".into()));
+        assert_eq!(rank.position(&query), Err(CursorError::Malformed));
     }
 }

@@ -101,7 +101,7 @@ pub fn psi(now: &Histogram, reference: &Histogram) -> Option<f64> {
 
 impl Ledger {
     /// Compares the records of the dates of `span` with the reference of their model version: the one in `references`,
-    /// or its first 14 days with photos within the year before the end of the span. A review counts in the confusion
+    /// or its first 14 days with photos before the span, within the year before the end of the span. A review counts in the confusion
     /// whatever the date of the record.
     ///
     /// # Errors
@@ -132,7 +132,8 @@ impl Ledger {
                 sum
             };
             let now = sum(&mut days.range(span.from()..=span.to()).map(|(_, day)| day));
-            let first = sum(&mut days.values().take(REFERENCE_DAYS));
+            let before = days.range(..span.from()).map(|(_, day)| day);
+            let first = sum(&mut before.take(REFERENCE_DAYS));
             let (reference, source) = match references.get(&version) {
                 Some(reference) => (Some(*reference), Some(ReferenceSource::Manifest)),
                 None if first.total() > 0 => (Some(first), Some(ReferenceSource::FirstDays)),
@@ -145,7 +146,7 @@ impl Ledger {
             all.push(Drift {
                 psi: reference.and_then(|reference| psi(&now.bins, &reference.bins)),
                 unknown_rate: Some(now.unknown as f64 / now.total() as f64),
-                confusion: confusion(confused)?,
+                confusion: confusion(&confusion_key(&version), confused)?,
                 model_version: version,
                 now,
                 reference,

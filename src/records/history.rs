@@ -1,15 +1,21 @@
 //! The changes of a record, one after the other.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{ChangeError, record::ReviewStatus, state::ledger_key, state::time};
+use super::{
+    Author, Change, ChangeError, Note, ReviewVerdict,
+    record::ReviewStatus,
+    state::{ledger_key, time},
+};
 use crate::{
     aws::Deadline,
     error::Error,
     ledger::{
-        CommitId, Ledger, MAX_LOOKUP,
+        CommitId, LEDGER_KEY, Ledger, MAX_LOOKUP,
         item::{self, Item},
     },
     model::Label,
@@ -20,7 +26,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, Serialize)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ChangeKind {
     /// Said that the model's class is right.
     Confirmed,
     /// Gave it another class.
@@ -35,7 +41,12 @@ pub enum Kind {
     Restored,
 }
 
-impl Kind {
+impl ChangeKind {
+    /// Whether it is a review.
+    fn is_review(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Relabelled | Self::Unknown)
+    }
+
     /// A review with this status.
     pub(super) fn of(status: ReviewStatus) -> Self {
         match status {
@@ -49,20 +60,20 @@ impl Kind {
 /// One change of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct HistoryEntry {
     /// The revision that it made, from 1.
     pub revision: u64,
     /// What was done.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The effective class afterwards; of a deletion, before.
     #[serde(rename = "className", serialize_with = "as_text")]
     pub class: Label,
-    /// Who did it.
+    /// Name of the person.
     pub by: String,
-    /// When.
+    /// Time of the change.
     #[serde(serialize_with = "as_timestamp")]
     pub at: DateTime<Utc>,
-    /// Why.
+    /// The person's note.
     pub note: Option<String>,
 }
 
@@ -81,7 +92,7 @@ pub(super) fn history_key(id: ObjectId, revision: u64) -> String {
     format!("history/{id}/{revision}")
 }
 
-impl Entry {
+impl HistoryEntry {
     /// The `history/…` item.
     pub(super) fn item(&self, id: ObjectId, commit_id: CommitId) -> Item {
         let mut item = ledger_key(history_key(id, self.revision));
@@ -100,20 +111,22 @@ impl Entry {
         item
     }
 
-    /// Whether the same person did the same in an earlier call, whose response they may not have seen.
-    pub(super) fn is_repeat_of(&self, other: &Self) -> bool {
-        let said = |entry: &Self| {
-            let Self {
-                revision,
-                kind,
-                class,
-                by,
-                note,
-                at: _,
-            } = entry.clone();
-            (revision, kind, class, by, note)
+    /// Whether `by` made this `change` with this `note`: then a repeat of the call, whose response was lost, asks for what
+    /// is done.
+    pub(super) fn is_of(&self, change: &Change, by: &Author, note: Option<&Note>) -> bool {
+        let is_change = match change {
+            Change::Review(ReviewVerdict::Confirm) => self.kind == ChangeKind::Confirmed,
+            Change::Review(ReviewVerdict::Relabel(class)) => {
+                self.kind.is_review() && self.class == *class
+            }
+            Change::Review(ReviewVerdict::Unknown) => {
+                self.kind.is_review() && self.class == Label::unknown()
+            }
+            Change::Withdraw => self.kind == ChangeKind::Withdrawn,
+            Change::Delete => self.kind == ChangeKind::Deleted,
+            Change::Restore => self.kind == ChangeKind::Restored,
         };
-        said(self) == said(other)
+        is_change && self.by == by.as_str() && self.note.as_deref() == note.map(Note::as_str)
     }
 
     pub(super) fn conflict(self, id: ObjectId) -> ChangeError {
@@ -122,20 +135,21 @@ impl Entry {
             by: self.by,
             at: item::timestamp(self.at),
             kind: self.kind,
+            class: self.class,
             revision: self.revision,
         }
     }
 }
 
 /// Reads a `history/…` item.
-pub(super) fn entry(item: &Item) -> Result<Entry, Error> {
+pub(super) fn entry(item: &Item) -> Result<HistoryEntry, Error> {
     let key = item::key(item)?;
     let invalid = |attribute| Error::LedgerItem {
         key: key.clone(),
         attribute,
     };
     let revision = key.rsplit('/').next().and_then(|text| text.parse().ok());
-    Ok(Entry {
+    Ok(HistoryEntry {
         revision: revision.ok_or_else(|| invalid("LedgerKey"))?,
         kind: item::text(item, "Kind")?
             .parse()
@@ -160,44 +174,37 @@ impl Ledger {
         &self,
         id: ObjectId,
         deadline: Deadline,
-    ) -> Result<Vec<Entry>, ChangeError> {
+    ) -> Result<Vec<HistoryEntry>, ChangeError> {
         let revision = self.state(id, deadline).await?.revision();
-        let revisions: Vec<u64> = (1..=revision).collect();
-        let mut entries = Vec::with_capacity(revisions.len());
-        for some in revisions.chunks(MAX_LOOKUP) {
-            let keys = some.iter().map(|&revision| history_key(id, revision));
+        let mut entries = Vec::new();
+        for first in (1..=revision).step_by(MAX_LOOKUP) {
+            let some = first..=revision.min(first + MAX_LOOKUP as u64 - 1);
+            let keys = some.clone().map(|revision| history_key(id, revision));
             let mut items = self.read(keys.collect(), deadline).await?;
-            for &revision in some {
-                entries.push(taken(&mut items, id, revision)?);
+            for revision in some {
+                entries.push(entry(&taken(&mut items, id, revision)?)?);
             }
         }
         Ok(entries)
     }
 
-    /// The change that made `revision`.
-    pub(super) async fn history_entry(
+    /// The item of the change that made `revision`.
+    pub(super) async fn history_item(
         &self,
         id: ObjectId,
         revision: u64,
         deadline: Deadline,
-    ) -> Result<Entry, ChangeError> {
+    ) -> Result<Item, Error> {
         let mut items = self.read(vec![history_key(id, revision)], deadline).await?;
-        Ok(taken(&mut items, id, revision)?)
+        taken(&mut items, id, revision)
     }
 }
 
-/// The entry of `revision` among `items`.
-fn taken(
-    items: &mut std::collections::HashMap<String, Item>,
-    id: ObjectId,
-    revision: u64,
-) -> Result<Entry, Error> {
+/// The history item of `revision` among `items`.
+fn taken(items: &mut HashMap<String, Item>, id: ObjectId, revision: u64) -> Result<Item, Error> {
     let key = history_key(id, revision);
-    match items.remove(&key) {
-        Some(item) => entry(&item),
-        None => Err(Error::LedgerItem {
-            key,
-            attribute: "LedgerKey",
-        }),
-    }
+    items.remove(&key).ok_or(Error::LedgerItem {
+        key,
+        attribute: LEDGER_KEY,
+    })
 }

@@ -24,6 +24,8 @@ use crate::{
 pub const MAX_PAGE: usize = 1000;
 /// A page ends when this many records were read for it, although fewer match its query.
 const MAX_EXAMINED: usize = 5_000;
+/// Lowest number of records in a query of DynamoDB. With fewer, a filter that few records meet would need many queries.
+const MIN_QUERY: usize = 100;
 /// Highest number of days that are read at once while they are empty.
 const MAX_AHEAD: usize = 16;
 
@@ -158,8 +160,7 @@ impl Ledger {
                 after: after.clone().map(|after| (TO_REVIEW.sort_key, after)),
                 start: None,
                 forward: true,
-                consistent: false,
-                limit,
+                limit: query_limit(limit),
             });
             let partitions: Vec<_> = partitions.collect();
             let fetched = partitions.iter().map(|one| self.fetch(one, deadline));
@@ -233,9 +234,14 @@ fn partition<'a>(
         after: None,
         start,
         forward: query.order == Order::Oldest,
-        consistent: false,
-        limit,
+        limit: query_limit(limit),
     }
+}
+
+/// The limit of a query of DynamoDB for a page of `limit` records.
+fn query_limit(limit: usize) -> i32 {
+    // A page has at most MAX_PAGE records.
+    limit.max(MIN_QUERY) as i32
 }
 
 fn sort_key(item: &Item, attribute: &'static str) -> Result<String, Error> {

@@ -31,10 +31,8 @@ pub(super) struct Partition<'a> {
     pub(super) start: Option<Item>,
     /// Whether the items come in the order of the sort key, or in the reverse.
     pub(super) forward: bool,
-    /// Whether to read what was written last. An index cannot do that.
-    pub(super) consistent: bool,
     /// Highest number of items.
-    pub(super) limit: usize,
+    pub(super) limit: i32,
 }
 
 impl Ledger {
@@ -54,8 +52,7 @@ impl Ledger {
             names.insert("#sort".into(), (*name).into());
             values.insert(":after".into(), text(after));
         }
-        // DynamoDB's limit is an i32.
-        let limit = i32::try_from(partition.limit).unwrap_or(i32::MAX);
+        let mut start = partition.start.clone();
         loop {
             let query = self
                 .client
@@ -65,14 +62,19 @@ impl Ledger {
                 .key_condition_expression(&condition)
                 .set_expression_attribute_names(Some(names.clone()))
                 .set_expression_attribute_values(Some(values.clone()))
-                .set_exclusive_start_key(partition.start.clone())
+                .set_exclusive_start_key(start.clone())
                 .scan_index_forward(partition.forward)
-                .consistent_read(partition.consistent)
-                .limit(limit);
+                .limit(partition.limit);
             match backoff.attempt(query.send()).await? {
                 // DynamoDB always says how many items there are: an answer without that is corrupted.
                 Ok(response) if response.items.is_none() => {
                     backoff.pause("the response has no items").await?;
+                }
+                // An empty page may go on.
+                Ok(response)
+                    if response.items().is_empty() && response.last_evaluated_key.is_some() =>
+                {
+                    start = response.last_evaluated_key;
                 }
                 Ok(response) => {
                     return Ok(Fetched {
@@ -81,7 +83,7 @@ impl Ledger {
                     });
                 }
                 Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
-                Err(error) => return Err(self.failed("read", error)),
+                Err(error) => return Err(self.failed_on(partition.table, "read", error)),
             }
         }
     }

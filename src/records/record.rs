@@ -76,9 +76,9 @@ pub struct Review {
     pub status: ReviewStatus,
     /// The reviewer's class.
     pub class: Label,
-    /// Who.
+    /// Name of the reviewer.
     pub by: String,
-    /// When.
+    /// Time of the review.
     pub at: DateTime<Utc>,
 }
 
@@ -113,6 +113,8 @@ pub(in crate::records) const REVIEWED_CLASS: &str = "ReviewedClass";
 pub(in crate::records) const REVIEWED_BY: &str = "ReviewedBy";
 pub(in crate::records) const REVIEWED_AT: &str = "ReviewedAt";
 pub(in crate::records) const REVISION: &str = "Revision";
+/// Highest revision. Nobody changes a record that often: a higher number is damage.
+pub(in crate::records) const MAX_REVISION: u64 = 100_000;
 
 impl Record {
     /// The class that counts: the reviewer's, otherwise the model's.

@@ -15,20 +15,29 @@ use crate::{
     object::{ObjectVersion, VersionId},
 };
 
-/// Number of rejections that are read at once.
-const PAGE: usize = 1000;
+/// Highest number of rejections in a list.
+pub const MAX_REJECTIONS: usize = 1000;
 
 /// A photo that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     /// The object version.
     pub object: ObjectVersion,
-    /// Why.
+    /// The reason in the ledger.
     pub reason: String,
     /// The date of the upload, in TIME_ZONE; of the rejection, if the object could not be read.
     pub date: NaiveDate,
     /// When it was rejected.
     pub at: DateTime<Utc>,
+}
+
+/// Some rejected photos.
+#[derive(Debug, Default)]
+pub struct Rejections {
+    /// The photos.
+    pub photos: Vec<Rejected>,
+    /// Items that cannot be read: [`Error::LedgerItem`].
+    pub damaged: Vec<Error>,
 }
 
 impl Serialize for Rejected {
@@ -56,22 +65,23 @@ impl Serialize for Rejected {
 }
 
 impl Ledger {
-    /// The photos of the dates of `span` that were rejected, the latest first; at most `limit` of them.
+    /// The photos of the dates of `span` that were rejected, the latest first; at most `limit` and [`MAX_REJECTIONS`].
     ///
     /// # Errors
     ///
-    /// If the table cannot be read before `deadline`, or has a malformed item.
+    /// If the table cannot be read before `deadline`.
     pub async fn rejections(
         &self,
         span: Span,
         limit: usize,
         deadline: Deadline,
-    ) -> Result<Vec<Rejected>, Error> {
-        let mut rejections = Vec::new();
+    ) -> Result<Rejections, Error> {
+        let limit = limit.min(MAX_REJECTIONS);
+        let mut rejections = Rejections::default();
         for date in span.days().into_iter().rev() {
             let mut start = None;
             loop {
-                let left = limit - rejections.len();
+                let left = limit - rejections.photos.len();
                 if left == 0 {
                     return Ok(rejections);
                 }
@@ -82,12 +92,14 @@ impl Ledger {
                     after: None,
                     start: start.take(),
                     forward: false,
-                    consistent: false,
-                    limit: left.min(PAGE),
+                    limit: left as i32,
                 };
                 let Fetched { items, next } = self.fetch(&partition, deadline).await?;
                 for item in &items {
-                    rejections.push(read(item, date)?);
+                    match read(item, date) {
+                        Ok(rejected) => rejections.photos.push(rejected),
+                        Err(damaged) => rejections.damaged.push(damaged),
+                    }
                 }
                 match next {
                     Some(next) => start = Some(next),

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::{ChangeError, Record, record::REVISION};
+use super::{
+    ChangeError, Record,
+    record::{MAX_REVISION, REVISION},
+};
 use crate::{
     aws::{self, Backoff, Deadline},
     error::Error,
@@ -13,6 +16,7 @@ use crate::{
         CLASS_PREDICTION_ID, LEDGER_KEY, Ledger, PREDICTION_DATE,
         item::{self, Item},
     },
+    model::Label,
     object::ObjectId,
 };
 
@@ -20,6 +24,11 @@ use crate::{
 pub(super) const DELETED_RECORD: &str = "Record";
 /// Attribute of a `deleted/…` item: when DynamoDB removes it, in seconds since 1970.
 pub(super) const EXPIRES_AT: &str = "ExpiresAt";
+
+/// How long a deleted record can be restored.
+pub(super) const KEPT: TimeDelta = TimeDelta::days(30);
+/// Number of reads until object and record fit each other.
+const READS: usize = 5;
 
 pub(super) fn deleted_key(id: ObjectId) -> String {
     format!("deleted/{id}")
@@ -79,36 +88,34 @@ impl Ledger {
         deadline: Deadline,
     ) -> Result<State, ChangeError> {
         let mut backoff = Backoff::new("read the record", deadline);
-        loop {
+        for _ in 0..READS {
             let (object, deleted) = (item::object_key(id), deleted_key(id));
             let keys = vec![object.clone(), deleted.clone()];
             let mut items = self.read(keys, deadline).await?;
             let Some(object) = items.remove(&object) else {
                 return Err(ChangeError::NoRecord(id));
             };
-            match item::text(&object, "Status")?.as_str() {
+            let state = match item::text(&object, "Status")?.as_str() {
                 "REJECTED" => {
                     let reason = item::text(&object, "Reason")?;
                     return Err(ChangeError::Rejected { id, reason });
                 }
-                "DELETED" => {
-                    let revision = item::count(&object, REVISION, &item::key(&object)?)?;
-                    let copy = items.remove(&deleted);
-                    let copy = copy.map(copy_of).transpose()?.flatten();
-                    return Ok(State::Deleted { copy, revision });
+                "DELETED" => deletion(&object, items.remove(&deleted))?,
+                _ => {
+                    let item = self.record_item(record_key(&object)?, &mut backoff).await?;
+                    item.map(Stored::read).transpose()?.map(State::Recorded)
                 }
-                _ => {}
-            }
-            let key = record_key(&object)?;
-            // Between the two reads somebody may have deleted the record.
-            match self.record_item(key, &mut backoff).await? {
-                Some(item) => return Ok(State::Recorded(Stored::read(item)?)),
+            };
+            match state {
+                Some(state) => return Ok(state),
                 None => {
-                    let damage = format!("{id} is counted, and has no record: run audit");
-                    backoff.pause(damage).await?;
+                    backoff
+                        .pause("the record changed between two reads")
+                        .await?
                 }
             }
         }
+        Err(ChangeError::Lost(id))
     }
 
     /// The item of the record with this `key`.
@@ -129,7 +136,7 @@ impl Ledger {
             match backoff.attempt(get.send()).await? {
                 Ok(response) => return Ok(response.item),
                 Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
-                Err(error) => return Err(self.failed("read", error)),
+                Err(error) => return Err(self.failed_on(&self.predictions, "read", error)),
             }
         }
     }
@@ -142,6 +149,35 @@ pub(super) fn record_key(object: &Item) -> Result<Item, Error> {
         (PREDICTION_DATE.into(), text(PREDICTION_DATE)?),
         (CLASS_PREDICTION_ID.into(), text(CLASS_PREDICTION_ID)?),
     ]))
+}
+
+/// The state of a photo with this DELETED object and `deleted/…` item. `None` if they do not fit, because somebody restored
+/// or deleted the record between the reads of both.
+fn deletion(object: &Item, deleted: Option<Item>) -> Result<Option<State>, Error> {
+    let revision = revision(object)?;
+    let is_over = Utc::now() - time(object, "DeletedAt")? >= KEPT;
+    let copy = match deleted {
+        _ if is_over => None,
+        None => return Ok(None),
+        Some(deleted) => match copy_of(deleted)? {
+            Some(copy) if copy.record.revision != revision => return Ok(None),
+            copy => copy,
+        },
+    };
+    Ok(Some(State::Deleted { copy, revision }))
+}
+
+/// The revision of a deletion, in its object item.
+pub(super) fn revision(object: &Item) -> Result<u64, Error> {
+    let key = item::key(object)?;
+    let revision = item::count(object, REVISION, &key)?;
+    match revision {
+        0..=MAX_REVISION => Ok(revision),
+        _ => Err(Error::LedgerItem {
+            key,
+            attribute: REVISION,
+        }),
+    }
 }
 
 /// The record in a `deleted/…` item. `None` if its time is over: DynamoDB removes it up to days later.
@@ -162,14 +198,16 @@ fn copy_of(mut deleted: Item) -> Result<Option<Stored>, Error> {
 
 /// Key of a record.
 pub(super) fn key_of(record: &Record) -> Item {
+    record_key_of(record.date, &record.class, record.id)
+}
+
+/// Key of the record of a photo that the model counted in `class` on `date`.
+pub(super) fn record_key_of(date: NaiveDate, class: &Label, id: ObjectId) -> Item {
     HashMap::from([
-        (
-            PREDICTION_DATE.into(),
-            AttributeValue::S(record.date.to_string()),
-        ),
+        (PREDICTION_DATE.into(), AttributeValue::S(date.to_string())),
         (
             CLASS_PREDICTION_ID.into(),
-            AttributeValue::S(record.class_prediction_id()),
+            AttributeValue::S(format!("{class}-{id}")),
         ),
     ])
 }
@@ -182,8 +220,7 @@ pub(super) fn ledger_key(key: String) -> Item {
 /// A time attribute of an item of the ledger.
 pub(super) fn time(item: &Item, attribute: &'static str) -> Result<DateTime<Utc>, Error> {
     let text = item::text(item, attribute)?;
-    text.parse().map_err(|_| Error::LedgerItem {
-        key: item::key(item).unwrap_or_default(),
-        attribute,
-    })
+    let key = item::key(item)?;
+    text.parse()
+        .map_err(|_| Error::LedgerItem { key, attribute })
 }

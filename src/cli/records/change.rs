@@ -9,13 +9,13 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{block_on, span::label};
+use super::{block_on, model, span::label};
 use crate::{
     cli::tables::{Opened, TableArguments, deadline},
     error::chain,
-    model::{Label, MANIFEST, Manifest},
+    model::{Label, MANIFEST},
     object::{Escaped, ObjectId},
-    records::{Author, Change, Note, Verdict},
+    records::{Author, Change, Note, ReviewVerdict},
 };
 
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Changed {
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     note: Option<Note>,
-    /// Only if the record has this revision. It protects a change that somebody made since you looked
+    /// Only if the record has this revision, which `records ID` shows. Needed to change what somebody else reviewed
     #[arg(long, value_name = "N")]
     revision: Option<u64>,
     /// Print one JSON object a line
@@ -83,11 +83,11 @@ pub(in crate::cli) fn review(arguments: &Review) -> anyhow::Result<ExitCode> {
             if !arguments.new_class {
                 check_class(class)?;
             }
-            Change::Review(Verdict::Relabel(class.clone()))
+            Change::Review(ReviewVerdict::Relabel(class.clone()))
         }
-        None if *confirm => Change::Review(Verdict::Confirm),
-        None if *unknown => Change::Review(Verdict::Unknown),
-        None if *is_no_moth => Change::Review(Verdict::Relabel(Label::not_a_moth())),
+        None if *confirm => Change::Review(ReviewVerdict::Confirm),
+        None if *unknown => Change::Review(ReviewVerdict::Unknown),
+        None if *is_no_moth => Change::Review(ReviewVerdict::Relabel(Label::not_a_moth())),
         None => Change::Withdraw,
     };
     run(&arguments.changed, &change)
@@ -103,16 +103,16 @@ pub(in crate::cli) fn restore(changed: &Changed) -> anyhow::Result<ExitCode> {
 
 /// Fails if `class` looks like a misspelt class: the model does not have it.
 fn check_class(class: &Label) -> anyhow::Result<()> {
-    let folder = std::env::var_os("MODEL_DIR").unwrap_or_else(|| "model".into());
-    let manifest = Manifest::read(folder.as_ref()).with_context(|| {
+    if *class == Label::unknown() || *class == Label::not_a_moth() {
+        return Ok(());
+    }
+    let manifest = model::manifest()?.with_context(|| {
         format!(
-            "cannot check the class {class} without {MANIFEST}: set MODEL_DIR, or add --new-class"
+            "cannot check the class {class} without {MANIFEST}: set MODEL_DIR to the folder of the model, or add \
+             --new-class"
         )
     })?;
-    if manifest.labels.contains(class)
-        || *class == Label::unknown()
-        || *class == Label::not_a_moth()
-    {
+    if manifest.labels.contains(class) {
         return Ok(());
     }
     let labels: Vec<&str> = manifest.labels.iter().map(Label::as_str).collect();

@@ -6,14 +6,19 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
+use chrono::NaiveDate;
 use clap::Args;
 use serde_json::json;
 
-use super::{block_on, span::SpanArguments, span::label};
+use super::{
+    block_on,
+    span::{ByArgument, DayArguments, check_counted, label},
+};
 use crate::{
-    cli::tables::{TableArguments, deadline},
+    cli::tables::{Opened, TableArguments, deadline},
     model::Label,
-    records::DayCounts,
+    records::{By, DayCounts, Filter, MAX_PAGE, Order, Query, Span},
 };
 
 #[derive(Args)]
@@ -21,10 +26,15 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     tables: TableArguments,
     #[command(flatten)]
-    span: SpanArguments,
+    days: DayArguments,
+    #[command(flatten)]
+    by: ByArgument,
     /// Only this class; a reviewer's class counts before the model's
     #[arg(long, value_parser = label)]
     class: Option<Label>,
+    /// Only this station. Its records are read one by one
+    #[arg(long)]
+    station: Option<String>,
     /// Print one JSON object a line, for each day
     #[arg(long)]
     json: bool,
@@ -33,9 +43,13 @@ pub(in crate::cli) struct Arguments {
 pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     block_on(async {
         let opened = arguments.tables.open().await?;
-        let span = arguments.span.span(&opened)?;
-        let mut days = opened.ledger.counts(span, deadline()).await?;
+        let span = arguments.days.span(arguments.by.by, &opened)?;
+        let mut days = match &arguments.station {
+            Some(station) => of_station(&opened, span, station).await?,
+            None => opened.ledger.counts(span, deadline()).await?,
+        };
         if let Some(only) = &arguments.class {
+            check_counted(only, &opened).await?;
             for day in &mut days {
                 day.classes.retain(|class, _| class == only);
             }
@@ -46,6 +60,52 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Counts the records of a station. The counters are those of all stations.
+async fn of_station(opened: &Opened, span: Span, station: &str) -> anyhow::Result<Vec<DayCounts>> {
+    let query = Query {
+        span,
+        filter: Filter {
+            station: Some(station.to_owned()),
+            ..Filter::default()
+        },
+        order: Order::Oldest,
+    };
+    let mut days: BTreeMap<NaiveDate, BTreeMap<Label, u64>> = span
+        .days()
+        .into_iter()
+        .map(|day| (day, BTreeMap::new()))
+        .collect();
+    let mut cursor = None;
+    loop {
+        let page = opened
+            .ledger
+            .records(&query, MAX_PAGE, cursor, deadline())
+            .await?;
+        if let Some(damaged) = page.damaged.into_iter().next() {
+            return Err(damaged.into());
+        }
+        for record in &page.records {
+            let day = match span.by() {
+                By::Night => record.night(),
+                By::Date => Some(record.date),
+            };
+            let day = day.and_then(|day| days.get_mut(&day));
+            let class = record.effective_class().clone();
+            *day.context("a record of another day")?
+                .entry(class)
+                .or_default() += 1;
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let days = days.into_iter();
+    Ok(days
+        .map(|(day, classes)| DayCounts { day, classes })
+        .collect())
 }
 
 fn lines(days: &[DayCounts], by: &str) -> io::Result<()> {

@@ -59,10 +59,11 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     .ledger
                     .put_deployments(&deployments, &by, deadline())
                     .await?;
-                println!(
-                    "{} deployments. Photos that come from now on follow them.",
+                writeln!(
+                    io::stdout(),
+                    "Deployments: {}. Photos that come from now on follow them.",
                     deployments.rows().len()
-                );
+                )?;
             }
             Command::Export { file, tables } => {
                 let opened = tables.open().await?;

@@ -8,19 +8,19 @@ use std::{
 
 use clap::Args;
 
-use super::{block_on, span::SpanArguments};
+use super::{block_on, model, span::DayArguments};
 use crate::{
     cli::tables::{TableArguments, deadline},
-    model::Manifest,
-    records::{Confidences, Drift, Share},
+    records::{By, Confidences, Drift, Share},
 };
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     tables: TableArguments,
+    /// Days are dates of upload
     #[command(flatten)]
-    span: SpanArguments,
+    days: DayArguments,
     /// Print one JSON object a line, for each model version
     #[arg(long)]
     json: bool,
@@ -29,8 +29,8 @@ pub(in crate::cli) struct Arguments {
 pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     block_on(async {
         let opened = arguments.tables.open().await?;
-        let span = arguments.span.span(&opened)?;
-        let references = references();
+        let span = arguments.days.span(By::Date, &opened)?;
+        let references = references()?;
         let all = opened.ledger.drift(span, &references, deadline()).await?;
         let mut stdout = io::stdout().lock();
         if all.is_empty() && !arguments.json {
@@ -46,21 +46,20 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The reference of the model in MODEL_DIR, by its version. Without a model, its first days are the reference.
-fn references() -> BTreeMap<String, Confidences> {
-    let folder = std::env::var_os("MODEL_DIR").unwrap_or_else(|| "model".into());
-    let Ok(manifest) = Manifest::read(folder.as_ref()) else {
-        return BTreeMap::new();
+/// The reference of the model in MODEL_DIR, by its version. Without a model, the first days are the reference.
+fn references() -> anyhow::Result<BTreeMap<String, Confidences>> {
+    let Some(manifest) = model::manifest()? else {
+        return Ok(BTreeMap::new());
     };
     let version = manifest.model_version().to_owned();
     let reference = manifest.reference.map(|reference| Confidences {
         bins: reference.bins,
         unknown: reference.unknown,
     });
-    reference
+    Ok(reference
         .into_iter()
-        .map(|reference| (version.clone(), reference))
-        .collect()
+        .map(|one| (version.clone(), one))
+        .collect())
 }
 
 fn show(stdout: &mut impl Write, drift: &Drift) -> io::Result<()> {
@@ -70,6 +69,12 @@ fn show(stdout: &mut impl Write, drift: &Drift) -> io::Result<()> {
         drift.model_version,
         drift.now.total()
     )?;
+    if drift.reference.is_none() {
+        writeln!(
+            stdout,
+            "Nothing to compare with: the model has no reference, and no photos before these days."
+        )?;
+    }
     if let (Some(psi), Some(source)) = (drift.psi, drift.reference_source) {
         let verdict = match psi {
             ..0.1 => "stable",
@@ -110,7 +115,11 @@ fn show(stdout: &mut impl Write, drift: &Drift) -> io::Result<()> {
         )
     };
     match &drift.confusion.agreement {
-        Some(agreement) => writeln!(stdout, "reviewers agree: {}", of(agreement))?,
+        Some(agreement) => writeln!(
+            stdout,
+            "all reviews of this model agree with it: {}",
+            of(agreement)
+        )?,
         None => writeln!(stdout, "no review yet")?,
     }
     for (class, precision) in &drift.confusion.precision {

@@ -11,9 +11,9 @@ use clap::{
 use strum::VariantNames;
 
 use super::{
-    block_on,
+    block_on, model,
     output::Output,
-    span::{FilterArguments, by_parser},
+    span::{ByArgument, FilterArguments, date},
 };
 use crate::{
     cli::{
@@ -26,14 +26,13 @@ use crate::{
         CamtrapDp, CaptureMethod, CsvExport, LicenceName, Licences, Metadata, SamplingDesign, Taxa,
         TrainingExport,
     },
-    model::Manifest,
-    records::{By, MAX_DAYS, MAX_PAGE, Order, Query, Record, Span},
+    records::{MAX_DAYS, MAX_PAGE, Order, Query, Record, Span},
 };
 
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// csv: a table for spreadsheets. camtrap-dp: a Camtrap DP 1.0.2 package, a zip. training: JSON lines of reviewed
-    /// photos for train.py
+    /// photos
     #[arg(long, value_parser = PossibleValuesParser::new(Format::VARIANTS).try_map(|text| text.parse::<Format>()))]
     format: Format,
     /// The file to write, or - for standard output
@@ -42,14 +41,13 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     tables: TableArguments,
     /// First night or date [default: a year before the last]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     from: Option<NaiveDate>,
     /// Last night or date [default: today]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     to: Option<NaiveDate>,
-    /// Days are trap nights, or dates of upload
-    #[arg(long, default_value = "night", value_parser = by_parser())]
-    by: By,
+    #[command(flatten)]
+    by: ByArgument,
     #[command(flatten)]
     filter: FilterArguments,
     #[command(flatten)]
@@ -99,7 +97,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             bail!("a Camtrap DP package is a zip: name a file with --out");
         }
         let mut output = Output::create(&arguments.out)?;
-        let (taxa, damaged) = (taxa(), Damaged::default());
+        let (taxa, damaged) = (taxa(arguments.format)?, Damaged::default());
         let damaged = match arguments.format {
             Format::Csv => csv(arguments, &opened, &mut output, taxa, damaged).await?,
             Format::CamtrapDp => package(arguments, &opened, &mut output, &taxa, damaged).await?,
@@ -165,9 +163,6 @@ async fn package(
         Some(deployments) => deployments,
         None => none()?,
     };
-    if taxa.is_empty() {
-        eprintln!("No scientific names: set MODEL_DIR to a model whose model.json has `taxa`.");
-    }
     let metadata = metadata(&arguments.package);
     let mut export = CamtrapDp::new(&deployments, taxa, &metadata)?;
     each(arguments, opened, &mut damaged, |record| {
@@ -202,10 +197,13 @@ fn metadata(package: &Package) -> Metadata {
     }
 }
 
-/// Scientific names in the manifest of the model in MODEL_DIR. Without a model there are none.
-fn taxa() -> Taxa {
-    let folder = std::env::var_os("MODEL_DIR").unwrap_or_else(|| "model".into());
-    Manifest::read(folder.as_ref()).map_or(Taxa::new(), |manifest| manifest.taxa)
+/// Scientific names in the manifest of the model in MODEL_DIR. Says so if there are none.
+fn taxa(format: Format) -> anyhow::Result<Taxa> {
+    let taxa = model::manifest()?.map_or(Taxa::new(), |manifest| manifest.taxa);
+    if taxa.is_empty() && format != Format::Training {
+        eprintln!("No scientific names: set MODEL_DIR to a model whose model.json has `taxa`.");
+    }
+    Ok(taxa)
 }
 
 /// Writes each record that the arguments ask for, the oldest first, with a progress bar.
@@ -273,7 +271,7 @@ fn spans(arguments: &Arguments, today: NaiveDate) -> anyhow::Result<Vec<Span>> {
     let mut spans = Vec::new();
     loop {
         let end = from.checked_add_days(year).map_or(to, |end| end.min(to));
-        spans.push(Span::new(arguments.by, from, end)?);
+        spans.push(Span::new(arguments.by.by, from, end)?);
         if end == to {
             return Ok(spans);
         }

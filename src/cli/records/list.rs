@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     block_on,
-    span::{FilterArguments, SpanArguments},
+    span::{ByArgument, DayArguments, FilterArguments, check_counted},
 };
 use crate::{
     cli::{
@@ -19,7 +19,10 @@ use crate::{
     },
     error::chain,
     object::ObjectId,
-    records::{Cursor, Entry, MAX_PAGE, Order, Page, Query, Record, Rejected},
+    records::{
+        By, Cursor, HistoryEntry, MAX_PAGE, MAX_REJECTIONS, Order, Page, Query, Record, Rejected,
+        Rejections,
+    },
 };
 
 #[derive(Args)]
@@ -30,10 +33,13 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     tables: TableArguments,
     #[command(flatten)]
-    span: SpanArguments,
+    days: DayArguments,
+    #[command(flatten)]
+    by: ByArgument,
     #[command(flatten)]
     filter: FilterArguments,
-    /// newest and oldest by time; leastCertain for the queue of records that wait for review
+    /// newest and oldest by time; leastCertain for the queue of records that wait for review, of the last year unless
+    /// --from or --to is given
     #[arg(long, default_value = "newest", value_parser = order_parser())]
     order: Order,
     /// Highest number of records
@@ -43,7 +49,9 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     cursor: Option<Cursor>,
     /// List rejected photos instead, by the date of their upload
-    #[arg(long, conflicts_with_all = ["ids", "cursor"])]
+    #[arg(long, conflicts_with_all = [
+        "ids", "cursor", "by", "order", "class", "station", "review", "min_probability", "max_probability", "model",
+    ])]
     rejected: bool,
     /// Print one JSON object a line; the last has the next cursor
     #[arg(long)]
@@ -73,8 +81,15 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Lists records, as many pages as the limit needs.
 async fn list(arguments: &Arguments, opened: &Opened) -> anyhow::Result<ExitCode> {
+    let span = match arguments.order {
+        Order::LeastCertain => arguments.days.long_span(arguments.by.by, opened)?,
+        Order::Newest | Order::Oldest => arguments.days.span(arguments.by.by, opened)?,
+    };
+    if let Some(class) = arguments.filter.class() {
+        check_counted(class, opened).await?;
+    }
     let query = Query {
-        span: arguments.span.span(opened)?,
+        span,
         filter: arguments.filter.filter(),
         order: arguments.order,
     };
@@ -102,14 +117,17 @@ async fn list(arguments: &Arguments, opened: &Opened) -> anyhow::Result<ExitCode
     } else if arguments.only_ids {
         // Another program reads them.
     } else if table.is_none() {
-        let span = query.span;
-        println!(
-            "No record from {} to {}. Choose other days with --from and --to, or --by date.",
-            span.from(),
-            span.to()
-        );
-    } else if let Some(next) = next {
-        println!("\nThere are more: --limit N, or --cursor {next}");
+        let (from, to) = (query.span.from(), query.span.to());
+        let found = match query.order {
+            Order::LeastCertain => "No record waits for review",
+            Order::Newest | Order::Oldest => "No such record",
+        };
+        writeln!(
+            io::stdout(),
+            "{found} from {from} to {to}. Other days: --from, --to, or --by date for dates of upload."
+        )?;
+    } else if next.is_some() {
+        writeln!(io::stdout(), "\nThere are more: raise --limit.")?;
     }
     Ok(match damaged {
         0 => ExitCode::SUCCESS,
@@ -202,7 +220,11 @@ async fn details(
     Ok(code)
 }
 
-fn show_details(arguments: &Arguments, record: &Record, history: &[Entry]) -> anyhow::Result<()> {
+fn show_details(
+    arguments: &Arguments,
+    record: &Record,
+    history: &[HistoryEntry],
+) -> anyhow::Result<()> {
     let mut json = serde_json::to_value(record)?;
     if arguments.json {
         json["history"] = serde_json::to_value(history)?;
@@ -224,7 +246,7 @@ fn show_details(arguments: &Arguments, record: &Record, history: &[Entry]) -> an
     Ok(())
 }
 
-fn show_entry(arguments: &Arguments, entry: &Entry) -> anyhow::Result<()> {
+fn show_entry(arguments: &Arguments, entry: &HistoryEntry) -> anyhow::Result<()> {
     if arguments.json {
         writeln!(io::stdout(), "{}", serde_json::to_string(entry)?)?;
         return Ok(());
@@ -248,37 +270,56 @@ fn show_entry(arguments: &Arguments, entry: &Entry) -> anyhow::Result<()> {
 
 /// Lists rejected photos.
 async fn rejected(arguments: &Arguments, opened: &Opened) -> anyhow::Result<ExitCode> {
-    let span = arguments.span.span(opened)?;
+    let span = arguments.days.span(By::Date, opened)?;
     let limit = usize::try_from(arguments.limit)?;
-    let rejections = opened.ledger.rejections(span, limit, deadline()).await?;
+    let Rejections { photos, damaged } = opened.ledger.rejections(span, limit, deadline()).await?;
+    for error in &damaged {
+        eprintln!("error: {}", chain(error));
+    }
+    let mut stdout = io::stdout().lock();
     if arguments.json {
-        for rejected in &rejections {
-            writeln!(io::stdout(), "{}", serde_json::to_string(rejected)?)?;
+        for rejected in &photos {
+            writeln!(stdout, "{}", serde_json::to_string(rejected)?)?;
         }
-        return Ok(ExitCode::SUCCESS);
+    } else if photos.is_empty() {
+        writeln!(
+            stdout,
+            "No rejected photo from {} to {}.",
+            span.from(),
+            span.to()
+        )?;
+    } else {
+        drop(stdout);
+        show_rejected(&photos, limit)?;
     }
-    if rejections.is_empty() {
-        println!("No rejected photo from {} to {}.", span.from(), span.to());
-        return Ok(ExitCode::SUCCESS);
-    }
-    let keys = rejections
-        .iter()
-        .map(|rejected| rejected.object.key.as_str());
+    Ok(match damaged.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn show_rejected(photos: &[Rejected], limit: usize) -> io::Result<()> {
+    let keys = photos.iter().map(|rejected| rejected.object.key.as_str());
     let columns = vec![
         Column::left("date", "2026-05-01".len()),
         Column::names("key", keys),
         Column::left("reason", 0),
     ];
-    let table = Table::new(columns, rejections.len())?;
+    let table = Table::new(columns, 0)?;
     for Rejected {
         object,
         reason,
         date,
         ..
-    } in &rejections
+    } in photos
     {
         table.row(&[&date.to_string(), &object.key, reason])?;
     }
-    table.finish();
-    Ok(ExitCode::SUCCESS)
+    if photos.len() == limit.min(MAX_REJECTIONS) {
+        writeln!(
+            io::stdout(),
+            "\nThere may be more: choose earlier days with --to, or --limit up to {MAX_REJECTIONS}."
+        )?;
+    }
+    Ok(())
 }

@@ -4,25 +4,29 @@ use chrono::{Days, NaiveDate};
 use clap::{Args, builder::PossibleValuesParser, builder::TypedValueParser};
 
 use crate::{
-    cli::tables::Opened,
+    cli::tables::{Opened, deadline},
     model::Label,
-    records::{By, Filter, ReviewFilter, Span},
+    records::{By, Filter, MAX_DAYS, ReviewFilter, Span},
 };
 
 /// Number of days without `--from`.
 const DAYS: u64 = 30;
 
 #[derive(Args)]
-pub(in crate::cli) struct SpanArguments {
+pub(in crate::cli) struct DayArguments {
     /// First night or date, as in 2026-05-01 [default: 29 days before the last]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     from: Option<NaiveDate>,
     /// Last night or date [default: today]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     to: Option<NaiveDate>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct ByArgument {
     /// Days are trap nights, or dates of upload
     #[arg(long, default_value = "night", value_parser = by_parser())]
-    by: By,
+    pub(in crate::cli) by: By,
 }
 
 #[derive(Args)]
@@ -37,29 +41,75 @@ pub(in crate::cli) struct FilterArguments {
     #[arg(long, value_parser = review_parser())]
     review: Option<ReviewFilter>,
     /// Only from this probability on, 0 to 1
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = probability)]
     min_probability: Option<f32>,
     /// Only up to this probability, 0 to 1
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = probability)]
     max_probability: Option<f32>,
     /// Only this model version
     #[arg(long, value_name = "VERSION")]
     model: Option<String>,
 }
 
-impl SpanArguments {
-    pub(in crate::cli) fn span(&self, opened: &Opened) -> anyhow::Result<Span> {
+impl DayArguments {
+    /// The days; the last 30 by default.
+    pub(in crate::cli) fn span(&self, by: By, opened: &Opened) -> anyhow::Result<Span> {
+        self.span_of(DAYS, by, opened)
+    }
+
+    /// The days; the last year by default.
+    pub(in crate::cli) fn long_span(&self, by: By, opened: &Opened) -> anyhow::Result<Span> {
+        let days = match self.from.or(self.to) {
+            Some(_) => DAYS,
+            None => MAX_DAYS,
+        };
+        self.span_of(days, by, opened)
+    }
+
+    fn span_of(&self, days: u64, by: By, opened: &Opened) -> anyhow::Result<Span> {
         let to = self.to.unwrap_or_else(|| opened.today());
         let from = match self.from {
             Some(from) => from,
             // At the beginning of time there is no day before.
-            None => to.checked_sub_days(Days::new(DAYS - 1)).unwrap_or(to),
+            None => to.checked_sub_days(Days::new(days - 1)).unwrap_or(to),
         };
-        Ok(Span::new(self.by, from, to)?)
+        Ok(Span::new(by, from, to)?)
     }
 }
 
+/// Reads a date.
+pub(in crate::cli) fn date(text: &str) -> Result<NaiveDate, String> {
+    text.parse()
+        .map_err(|_| "write a date as year, month and day: 2026-05-01".to_owned())
+}
+
+/// Reads a probability.
+fn probability(text: &str) -> Result<f32, String> {
+    let probability = text.parse().ok();
+    probability
+        .filter(|probability| (0.0..=1.0).contains(probability))
+        .ok_or_else(|| "a probability is a number from 0 to 1".to_owned())
+}
+
+/// Fails if nobody ever counted a record of `class`: it may be misspelt.
+pub(in crate::cli) async fn check_counted(class: &Label, opened: &Opened) -> anyhow::Result<()> {
+    let classes = opened.ledger.classes(deadline()).await?;
+    // Tables of an older version list no class.
+    if classes.is_empty() || classes.contains(class) {
+        return Ok(());
+    }
+    let classes: Vec<&str> = classes.iter().map(Label::as_str).collect();
+    anyhow::bail!(
+        "no record ever had the class {class}. Classes: {}",
+        classes.join(", ")
+    )
+}
+
 impl FilterArguments {
+    pub(in crate::cli) fn class(&self) -> Option<&Label> {
+        self.class.as_ref()
+    }
+
     pub(in crate::cli) fn filter(&self) -> Filter {
         Filter {
             class: self.class.clone(),

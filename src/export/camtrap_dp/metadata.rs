@@ -65,9 +65,9 @@ pub enum CaptureMethod {
 /// The licences of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Licences {
-    /// Of the tables.
+    /// Licence of the tables.
     pub data: LicenceName,
-    /// Of the photos.
+    /// Licence of the photos.
     pub media: LicenceName,
 }
 

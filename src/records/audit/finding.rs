@@ -1,6 +1,6 @@
 //! What an audit finds.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Serialize, Serializer};
 
@@ -14,16 +14,16 @@ use chrono::NaiveDate;
 
 /// Something that is wrong in the tables.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// An item cannot be read.
     Damaged {
-        /// Why.
+        /// The key of the item, and what cannot be read.
         reason: String,
     },
     /// A record has no COUNTED object.
     NoObject {
         /// The record.
-        record: Box<Record>,
+        record: RecordKey,
         /// The status of the object, if there is one.
         status: Option<String>,
     },
@@ -42,7 +42,7 @@ pub enum Finding {
     Differs {
         /// The photo.
         id: ObjectId,
-        /// In what.
+        /// The attribute in which they differ.
         attribute: &'static str,
     },
     /// The ordinals of a date and class have gaps or repeats.
@@ -64,19 +64,17 @@ pub enum Finding {
         issued: u64,
         /// The highest ordinal.
         highest: u64,
+        /// Whether photos have all ordinals in between. Otherwise the highest one may be damaged itself.
+        is_row: bool,
     },
-    /// A number of records is wrong: `Live` of a date or night, or a pair of a confusion item.
-    Number {
+    /// Numbers of records are wrong: `Live` of a date or night, or pairs of a confusion item.
+    Numbers {
         /// Key of the item.
         key: String,
-        /// The attribute.
-        attribute: String,
         /// The item, if there is one.
         counter: Option<Item>,
-        /// What it says.
-        says: i64,
-        /// The number of records.
-        records: i64,
+        /// What is wrong, by attribute.
+        wrong: BTreeMap<String, Wrong>,
     },
     /// The bins of a counter do not sum up to `Issued`.
     Bins {
@@ -103,12 +101,12 @@ pub enum Finding {
     /// A record of an older version of this program has no night.
     NoNight {
         /// The record.
-        record: Box<Record>,
+        record: RecordKey,
     },
     /// A reviewed record still waits for review.
     StillWaiting {
         /// The record.
-        record: Box<Record>,
+        record: RecordKey,
     },
     /// A class is not in the list of classes.
     Unlisted {
@@ -124,11 +122,36 @@ pub enum Finding {
     },
 }
 
+/// What a counter says, and the number of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) says: i64,
+    pub(crate) records: i64,
+}
+
+/// Key of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordKey {
+    pub(crate) date: NaiveDate,
+    pub(crate) class: Label,
+    pub(crate) id: ObjectId,
+}
+
+impl RecordKey {
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            date: record.date,
+            class: record.class.clone(),
+            id: record.id,
+        }
+    }
+}
+
 /// What became of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
-pub enum Repair {
+pub(crate) enum Repair {
     /// It is mended.
     Mended,
     /// It changed since it was found.
@@ -139,7 +162,7 @@ pub enum Repair {
 
 impl Finding {
     /// The kind, in one word.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => "damaged",
             Self::NoObject { .. } => "noObject",
@@ -147,7 +170,7 @@ impl Finding {
             Self::Differs { .. } => "differs",
             Self::Ordinals { .. } => "ordinals",
             Self::Issued { .. } => "issued",
-            Self::Number { .. } => "number",
+            Self::Numbers { .. } => "numbers",
             Self::Bins { .. } => "bins",
             Self::History { .. } => "history",
             Self::NoNight { .. } => "noNight",
@@ -205,16 +228,19 @@ impl fmt::Display for Finding {
                 f,
                 "{key}: Issued is {issued}, and the highest ordinal is {highest}"
             ),
-            Self::Number {
-                key,
-                attribute,
-                says,
-                records,
-                ..
-            } => write!(
-                f,
-                "{key}: {attribute} is {says}, and there are {records} records"
-            ),
+            Self::Numbers { key, wrong, .. } => {
+                write!(f, "{key}:")?;
+                for (place, (attribute, Wrong { says, records })) in wrong.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { "," };
+                    write!(f, "{comma} {attribute} is {says} instead of {records}")?;
+                }
+                Ok(())
+            }
+            Self::Bins {
+                key, sum, issued, ..
+            } if sum == issued => {
+                write!(f, "{key}: the bins are not those of the records")
+            }
             Self::Bins {
                 key, sum, issued, ..
             } => write!(f, "{key}: the bins sum up to {sum}, and Issued is {issued}"),

@@ -1,5 +1,7 @@
 //! Repairs of what an audit found. Each writes on the condition that the item is still as it was found.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
@@ -7,7 +9,7 @@ use aws_sdk_dynamodb::{
 };
 use chrono::SecondsFormat;
 
-use super::{Finding, Repair};
+use super::{Finding, Repair, finding::RecordKey};
 use crate::{
     aws::{self, Backoff, Deadline},
     capture::{CaptureSource, Rules, in_zone},
@@ -20,8 +22,9 @@ use crate::{
     records::{
         Record,
         deltas::LIVE,
+        drift::Histogram,
         record::REVISION,
-        state::{key_of, ledger_key},
+        state::{key_of, ledger_key, record_key_of},
     },
 };
 
@@ -43,56 +46,77 @@ pub(super) async fn repair(
         | Finding::NoObject {
             status: Some(_), ..
         }
+        | Finding::Issued { is_row: false, .. }
         | Finding::Bins { right: None, .. } => return Ok(Repair::Impossible),
         Finding::Unlisted { class } => {
             ledger.register(class, deadline).await?;
             return Ok(Repair::Mended);
         }
-        Finding::NoObject {
-            record,
-            status: None,
-        } => object(ledger, record),
+        Finding::NoObject { record, .. }
+        | Finding::NoNight { record }
+        | Finding::StillWaiting { record } => {
+            let Some(record) = read(ledger, record, deadline).await? else {
+                return Ok(Repair::Changed);
+            };
+            match finding {
+                Finding::NoObject { .. } => object(ledger, &record),
+                Finding::NoNight { .. } => night(ledger, &record, rules),
+                _ => dequeue(ledger, &record),
+            }
+        }
         Finding::Issued {
             key,
             counter,
             highest,
             ..
         } => {
-            let values = vec![("Issued".to_owned(), *highest as i64)];
+            let values = BTreeMap::from([("Issued".to_owned(), i128::from(*highest))]);
             set(ledger, key, counter.as_ref(), values)
         }
-        Finding::Number {
+        Finding::Numbers {
             key,
-            attribute,
             counter,
-            records,
-            ..
+            wrong,
         } => {
-            let values = vec![(attribute.clone(), *records)];
-            set(ledger, key, counter.as_ref(), values)
+            let right = wrong
+                .iter()
+                .map(|(name, wrong)| (name.clone(), wrong.records.into()));
+            set(ledger, key, counter.as_ref(), right.collect())
         }
         Finding::Bins {
             key,
             counter,
             right: Some(right),
             ..
-        } => {
-            let wrong = counter.keys().filter(|attribute| attribute.contains(".b"));
-            let mut values: std::collections::BTreeMap<String, i64> =
-                wrong.map(|attribute| (attribute.clone(), 0)).collect();
-            for (version, bins) in right {
-                for (bin, number) in bins.iter().enumerate().filter(|(_, number)| **number > 0) {
-                    values.insert(format!("{version}.b{bin}"), *number as i64);
-                }
-            }
-            set(ledger, key, Some(counter), values.into_iter().collect())
-        }
-        Finding::NoNight { record } => night(ledger, record, rules),
-        Finding::StillWaiting { record } => dequeue(ledger, record),
+        } => set(ledger, key, Some(counter), right_bins(counter, right)),
         Finding::UnlistedRejection { id, object } => rejection(ledger, *id, object)?,
     };
     let items = items.map_err(|error| ledger.failed("write to", error))?;
     send(ledger, items, deadline).await
+}
+
+/// The record with this key; `None` if it is gone.
+async fn read(
+    ledger: &Ledger,
+    key: &RecordKey,
+    deadline: Deadline,
+) -> Result<Option<Record>, Error> {
+    let item = ledger
+        .get(record_key_of(key.date, &key.class, key.id), deadline)
+        .await?;
+    item.map(|item| Record::read(&item)).transpose()
+}
+
+/// The bins of a counter with those of `right`, by attribute.
+fn right_bins(counter: &Item, right: &[(String, Histogram)]) -> BTreeMap<String, i128> {
+    let wrong = counter.keys().filter(|attribute| attribute.contains(".b"));
+    let mut values: BTreeMap<String, i128> = wrong.map(|name| (name.clone(), 0)).collect();
+    for (version, bins) in right {
+        for (bin, number) in bins.iter().enumerate().filter(|(_, number)| **number > 0) {
+            values.insert(format!("{version}.b{bin}"), (*number).into());
+        }
+    }
+    values
 }
 
 /// Sends a transaction. A repair whose response was lost is [`Repair::Changed`].
@@ -141,7 +165,7 @@ fn set(
     ledger: &Ledger,
     key: &str,
     counter: Option<&Item>,
-    values: Vec<(String, i64)>,
+    values: BTreeMap<String, i128>,
 ) -> Result<Vec<TransactWriteItem>, BuildError> {
     let mut update = Update::builder()
         .table_name(&ledger.ledger)
@@ -276,7 +300,11 @@ fn rejection(
         .table_name(&ledger.ledger)
         .set_key(Some(ledger_key(item::object_key(id))))
         .update_expression(format!("SET {on} = :on, {sort} = :at"))
-        .condition_expression(format!("attribute_not_exists({on})"))
+        .condition_expression(format!(
+            "#status = :rejected AND attribute_not_exists({on})"
+        ))
+        .expression_attribute_names("#status", "Status")
+        .expression_attribute_values(":rejected", AttributeValue::S("REJECTED".into()))
         .expression_attribute_values(":on", AttributeValue::S(day))
         .expression_attribute_values(":at", AttributeValue::S(format!("{at}#{id}")));
     Ok(update

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::NaiveDate;
 
-use super::{Dates, Finding};
+use super::{Dates, Finding, finding::RecordKey};
 use crate::{
     aws::{self, Backoff, Deadline},
     error::{Error, chain},
@@ -16,8 +16,11 @@ use crate::{
     model::{Label, confidence_bin},
     object::ObjectId,
     records::{
-        Record, counts::names, deltas::Deltas, drift::Histogram, record::REVISION,
-        state::DELETED_RECORD,
+        Record,
+        counts::names,
+        deltas::Deltas,
+        drift::Histogram,
+        state::{DELETED_RECORD, revision},
     },
 };
 
@@ -74,7 +77,7 @@ impl Object {
         let entry = item::entry(item)?;
         Ok(Self {
             revision: match entry {
-                Entry::Deleted { .. } => item::count(item, REVISION, &item::key(item)?)?,
+                Entry::Deleted { .. } => revision(item)?,
                 Entry::Counted { .. } | Entry::Rejected { .. } => 0,
             },
             entry,
@@ -255,12 +258,12 @@ impl Snapshot {
             let record = record.clone();
             self.misfits.push(Misfit { record, object });
         }
+        let key = || RecordKey::of(&record);
         if record.captured.is_none() {
-            let record = Box::new(record);
-            self.findings.push(Finding::NoNight { record });
-        } else if record.review.is_some() && record.waits_for_review {
-            let record = Box::new(record);
-            self.findings.push(Finding::StillWaiting { record });
+            self.findings.push(Finding::NoNight { record: key() });
+        }
+        if record.review.is_some() && record.waits_for_review {
+            self.findings.push(Finding::StillWaiting { record: key() });
         }
     }
 }
@@ -298,7 +301,7 @@ async fn scan(
                 ));
             }
             Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
-            Err(error) => return Err(ledger.failed("read", error)),
+            Err(error) => return Err(ledger.failed_on(table, "read", error)),
         }
     }
 }

@@ -1,15 +1,5 @@
 //! The transaction of a change, and how its cancellation is read.
 
-use aws_sdk_dynamodb::{
-    error::BuildError,
-    operation::transact_write_items::TransactWriteItemsError,
-    types::{
-        AttributeValue, CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, Update, builders::UpdateBuilder,
-    },
-};
-use chrono::TimeDelta;
-
 use super::Plan;
 use crate::{
     aws::{self, Backoff, Deadline},
@@ -22,14 +12,19 @@ use crate::{
     records::{
         Review,
         deltas::Deltas,
-        history::{Entry, Kind},
+        history::{ChangeKind, HistoryEntry},
         record::{REVIEW_STATUS, REVIEWED_AT, REVIEWED_BY, REVIEWED_CLASS, REVISION},
-        state::{DELETED_RECORD, EXPIRES_AT, deleted_key, key_of, ledger_key},
+        state::{DELETED_RECORD, EXPIRES_AT, KEPT, deleted_key, key_of, ledger_key},
     },
 };
-
-/// How long a deleted record can be restored.
-const KEPT: TimeDelta = TimeDelta::days(30);
+use aws_sdk_dynamodb::{
+    error::BuildError,
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{
+        AttributeValue, CancellationReason, Delete, Put, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem, Update, builders::UpdateBuilder,
+    },
+};
 
 impl Ledger {
     /// The items of the transaction, the history item first.
@@ -37,7 +32,7 @@ impl Ledger {
         &self,
         id: ObjectId,
         plan: &Plan,
-        entry: &Entry,
+        entry: &HistoryEntry,
         commit_id: CommitId,
     ) -> Result<Vec<TransactWriteItem>, BuildError> {
         let history = Put::builder()
@@ -48,15 +43,18 @@ impl Ledger {
         let mut items = vec![TransactWriteItem::builder().put(history.build()?).build()];
         let (before, after) = (&plan.stored.record, &plan.after);
         let deltas = match plan.kind {
-            Kind::Deleted => {
+            ChangeKind::Deleted => {
                 items.extend(self.deletion(id, plan, entry)?);
                 Deltas::between(Some(before), None)
             }
-            Kind::Restored => {
+            ChangeKind::Restored => {
                 items.extend(self.restore(id, plan)?);
                 Deltas::between(None, Some(after))
             }
-            Kind::Confirmed | Kind::Relabelled | Kind::Unknown | Kind::Withdrawn => {
+            ChangeKind::Confirmed
+            | ChangeKind::Relabelled
+            | ChangeKind::Unknown
+            | ChangeKind::Withdrawn => {
                 let update = self.review(plan)?;
                 items.push(TransactWriteItem::builder().update(update).build());
                 Deltas::between(Some(before), Some(after))
@@ -114,7 +112,7 @@ impl Ledger {
         &self,
         id: ObjectId,
         plan: &Plan,
-        entry: &Entry,
+        entry: &HistoryEntry,
     ) -> Result<[TransactWriteItem; 3], BuildError> {
         let (condition, values) = plan.unchanged();
         let delete = Delete::builder()
@@ -160,7 +158,9 @@ impl Ledger {
             .object(id, "DELETED", "COUNTED")
             .update_expression(format!(
                 "SET #status = :after REMOVE {REVISION}, DeletedBy, DeletedAt"
-            ));
+            ))
+            .condition_expression(format!("#status = :before AND {REVISION} = :deletion"))
+            .expression_attribute_values(":deletion", item::number(plan.stored.record.revision));
         Ok([
             TransactWriteItem::builder().put(put.build()?).build(),
             TransactWriteItem::builder().delete(delete.build()?).build(),
@@ -258,10 +258,47 @@ impl<'a> Refusal<'a> {
         if reasons.len() != items || !has(CONDITION_FAILED) {
             return Self::Passing;
         }
-        match (reasons[0].code() == CONDITION_FAILED, reasons[0].item()) {
-            (true, Some(found)) => Self::Exists(found),
-            (true, None) => Self::Passing,
-            (false, _) => Self::Moved,
+        match (reasons[0].code(), reasons[0].item()) {
+            (CONDITION_FAILED, Some(found)) => Self::Exists(found),
+            // The answer is corrupted, or the history item is on its way: perhaps ours.
+            (CONDITION_FAILED, None) | (Some("TransactionConflict"), _) => Self::Passing,
+            _ => Self::Moved,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reasons(codes: [&str; 3], found: Option<Item>) -> Vec<CancellationReason> {
+        let reason = |(place, code): (usize, &str)| {
+            let reason = CancellationReason::builder().code(code);
+            let found = found.clone().filter(|_| place == 0);
+            reason.set_item(found).build()
+        };
+        codes.into_iter().enumerate().map(reason).collect()
+    }
+
+    #[test]
+    fn a_cancellation_says_what_to_do_next() {
+        const FAILED: &str = "ConditionalCheckFailed";
+        const CONFLICT: &str = "TransactionConflict";
+        let found = || Some(ledger_key("history/…/1".to_owned()));
+        let kind = |codes, found| match Refusal::of(&reasons(codes, found), 3) {
+            Refusal::Exists(_) => "exists",
+            Refusal::Moved => "moved",
+            Refusal::Invalid => "invalid",
+            Refusal::Passing => "passing",
+        };
+        assert_eq!(kind([FAILED, FAILED, "None"], found()), "exists");
+        assert_eq!(kind([FAILED, "None", "None"], None), "passing");
+        assert_eq!(kind(["None", FAILED, "None"], None), "moved");
+        // Our own first attempt may still hold the history item.
+        assert_eq!(kind([CONFLICT, FAILED, "None"], None), "passing");
+        assert_eq!(kind(["None", "None", CONFLICT], None), "passing");
+        assert_eq!(kind(["None", "ValidationError", "None"], None), "invalid");
+        let short = reasons(["None", FAILED, "None"], None);
+        assert!(matches!(Refusal::of(&short, 7), Refusal::Passing));
     }
 }

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Captured, REVIEW_STATUS, REVIEWED_AT, REVIEWED_BY, REVIEWED_CLASS, REVISION, Record, Review,
+    Captured, MAX_REVISION, REVIEW_STATUS, REVIEWED_AT, REVIEWED_BY, REVIEWED_CLASS, REVISION,
+    Record, Review,
 };
 use crate::{
     error::Error,
@@ -70,7 +71,9 @@ impl Record {
             file: reader.file()?,
             review,
             revision: match item.contains_key(REVISION) {
-                true => reader.number(REVISION)?,
+                true => Some(reader.number(REVISION)?)
+                    .filter(|revision| *revision <= MAX_REVISION)
+                    .ok_or_else(|| reader.invalid(REVISION))?,
                 false => 0,
             },
             waits_for_review: item.contains_key(TO_REVIEW.partition_key),

@@ -79,21 +79,21 @@ const fn damage(kind: &'static str, also: &'static [&'static str], mended: bool)
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_damage_is_found_and_mended_if_it_can_be() {
     for damage in [
-        damage("number", &[], true),
+        damage("numbers", &[], true),
         damage("issued", &["bins"], true),
         damage("bins", &[], true),
         damage("noObject", &[], true),
-        damage("noNight", &["number"], true),
+        damage("noNight", &["numbers"], true),
         damage("stillWaiting", &[], true),
         damage("unlisted", &[], true),
         damage("unlistedRejection", &[], true),
         damage("ordinals", &["bins"], false),
-        damage("noRecord", &["ordinals", "number", "bins"], false),
-        damage("differs", &["ordinals", "number"], false),
+        damage("noRecord", &["ordinals", "numbers", "bins"], false),
+        damage("differs", &["ordinals", "numbers"], false),
         damage("history", &[], false),
         damage(
             "damaged",
-            &["noRecord", "ordinals", "number", "bins"],
+            &["noRecord", "ordinals", "numbers", "bins"],
             false,
         ),
     ] {
@@ -158,7 +158,7 @@ async fn damaged(kind: &str) -> Stack {
         set(&stack, table, key, expression, values).await;
     };
     match kind {
-        "number" => {
+        "numbers" => {
             let night = string(record(ids[2]), "Night");
             set(
                 "ledger",

@@ -37,12 +37,16 @@ async fn a_record_goes_through_the_hands_of_people() {
         counts(&stack).await,
         json!({"AAW": 1, "FAW": 1, "NOT_A_MOTH": 1})
     );
-    json(&stack, &["review", id, "--unknown", "--by", "Ben"]).await;
+    json(
+        &stack,
+        &["review", id, "--unknown", "--by", "Ben", "--revision", "2"],
+    )
+    .await;
     assert_eq!(
         counts(&stack).await,
         json!({"AAW": 1, "FAW": 1, "UNKNOWN": 1})
     );
-    json(&stack, &["delete", id]).await;
+    json(&stack, &["delete", id, "--revision", "3"]).await;
     assert_eq!(counts(&stack).await, json!({"AAW": 1, "FAW": 1}));
 
     // A later delivery finds the deletion, and counts nothing.
@@ -57,7 +61,7 @@ async fn a_record_goes_through_the_hands_of_people() {
         counts(&stack).await,
         json!({"AAW": 1, "FAW": 1, "UNKNOWN": 1})
     );
-    let changed = json(&stack, &["review", id, "--withdraw"]).await;
+    let changed = json(&stack, &["review", id, "--withdraw", "--revision", "5"]).await;
     assert_eq!(changed[0]["record"]["className"], "FAW");
     assert_eq!(changed[0]["record"]["revision"], 6);
     assert_eq!(counts(&stack).await, json!({"AAW": 1, "FAW": 2}));
@@ -111,8 +115,14 @@ async fn a_change_that_cannot_be_made_says_why() {
         (&["review", other, "--withdraw"], "Ben deleted the record"),
         (
             &["review", other, "--confirm", "--revision", "0"],
-            "(deleted): look at it again",
+            "(deleted AAW): look at it",
         ),
+        // Nobody overwrites a review that they have not seen.
+        (
+            &["review", id, "--class", "AAW"],
+            "(confirmed FAW): look at it",
+        ),
+        (&["delete", id], "Ben changed the record"),
         (&["delete", &nobody], "there is no record"),
     ] {
         let output = run(&stack, &[arguments, &["--json"]].concat()).await;
@@ -123,7 +133,11 @@ async fn a_change_that_cannot_be_made_says_why() {
         assert!(said.contains(reason), "{arguments:?}: {said}");
     }
     // One failure does not keep the other record from being changed.
-    let output = run(&stack, &["review", &nobody, id, "--withdraw"]).await;
+    let output = run(
+        &stack,
+        &["review", &nobody, id, "--withdraw", "--revision", "1"],
+    )
+    .await;
     assert_eq!(output.status.code(), Some(1));
     let shown = json(&stack, &["records", id]).await;
     assert_eq!(shown[0]["reviewStatus"], Value::Null);
@@ -137,6 +151,42 @@ async fn a_change_that_cannot_be_made_says_why() {
     )
     .await;
     assert_eq!(counts(&stack).await, json!({"S. litura": 1}));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_asked_for_twice_is_made_once() {
+    let stack = Stack::with(Options::invoked_by_hand()).await;
+    let photos = photos(&stack, &["FAW"]).await;
+    let id = &photos[0].1;
+    let revision = async |arguments: &[&str]| {
+        let changed = json(&stack, arguments).await;
+        changed[0]["record"]["revision"].as_u64().unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(revision(&["review", id, "--class", "AAW"]).await, 1);
+    }
+    // A client that lost the response repeats its call with the revision that it had seen.
+    for _ in 0..2 {
+        let arguments = [
+            "review",
+            id,
+            "--confirm",
+            "--note",
+            "sure",
+            "--revision",
+            "1",
+        ];
+        assert_eq!(revision(&arguments).await, 2);
+    }
+    for _ in 0..2 {
+        json(&stack, &["delete", id, "--revision", "2"]).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(revision(&["restore", id, "--revision", "3"]).await, 4);
+    }
+    let shown = json(&stack, &["records", id]).await;
+    assert_eq!(shown[0]["history"].as_array().unwrap().len(), 4);
     stack.stop().await;
 }
 

@@ -69,7 +69,7 @@ async fn filters_are_conditions_on_the_record() {
         (&["--review", "none"], &[1, 3, 4]),
         (&["--station", "field-1"], &[1, 3]),
         (&["--station", "field-0", "--class", "AAW"], &[0, 2, 4]),
-        (&["--min-probability", "1.1"], &[]),
+        (&["--max-probability", "0"], &[]),
         (
             &["--max-probability", "1", "--min-probability", "0.5"],
             &[0, 1, 2, 3, 4],
@@ -113,6 +113,17 @@ async fn a_wrong_question_is_an_error() {
             "at most 366",
         ),
         (&["records", "yesterday"], "not the id of a record"),
+        (
+            &["records", "--class", "faw"],
+            "no record ever had the class faw",
+        ),
+        (&["counts", "--class", "faw"], "AAW, FAW"),
+        (&["records", "--from", "yesterday"], "2026-05-01"),
+        (&["records", "--min-probability", "80"], "from 0 to 1"),
+        (
+            &["records", "--rejected", "--station", "field-1"],
+            "cannot be used with",
+        ),
     ] {
         let output = run(&stack, arguments).await;
         assert!(!output.status.success(), "{arguments:?}");

@@ -15,16 +15,15 @@ use crate::support::{
 /// Failed attempts in a row. The SDK's retries overcome one, and do not overcome four.
 const IN_A_ROW: [usize; 2] = [1, 4];
 
-/// Commands, each with the calls that it makes. `ID` stands for the record. One after the other they undo each other.
-const COMMANDS: [(&[&str], &[&str]); 8] = [
+/// Commands, each with the calls that it makes. `ID` stands for the record, `NEW` for a class that nobody used before. One after the other they undo each other.
+const COMMANDS: [(&[&str], &[&str]); 9] = [
     (
         &["review", "ID", "--class", "AAW"],
-        &[
-            "BatchGetItem",
-            "GetItem",
-            "UpdateItem",
-            "TransactWriteItems",
-        ],
+        &["BatchGetItem", "GetItem", "TransactWriteItems"],
+    ),
+    (
+        &["review", "ID", "--class", "NEW", "--new-class"],
+        &["UpdateItem"],
     ),
     (
         &["review", "ID", "--withdraw"],
@@ -87,9 +86,11 @@ async fn is_overcome(fault: Fault, in_a_row: &[usize]) -> usize {
                 let injected = || proxy.faults().get(&name).copied().unwrap_or_default();
                 let before = injected();
                 proxy.next(call, fault, count);
+                let new_class = format!("species {cases}");
                 let arguments = command.iter().map(|argument| match *argument {
                     "ID" => id.as_str(),
                     "FILE" => file.to_str().unwrap(),
+                    "NEW" => new_class.as_str(),
                     argument => argument,
                 });
                 let arguments: Vec<&str> = arguments.collect();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use fastrand::Rng;
+use moth_classifier::{aws::Deadline, ledger::Ledger};
 use serde_json::Value;
 use tokio::{io::AsyncReadExt, task::JoinSet};
 
@@ -114,8 +115,19 @@ impl Storm {
             };
             clients.spawn(worker.work(self.steps));
         }
-        while let Some(client) = clients.join_next().await {
-            client.unwrap();
+        let mut audits = 0;
+        loop {
+            tokio::select! {
+                client = clients.join_next() => match client {
+                    Some(client) => client.unwrap(),
+                    None => break,
+                },
+                // Nothing is wrong at any time, although clients change what the audit reads.
+                audit = run(&stack, &["audit"]) => {
+                    audits += 1;
+                    assert!(audit.status.success(), "{}", stdout(&audit));
+                }
+            }
         }
         stack.proxies().iter().for_each(Proxy::heal);
         for version in &photos {
@@ -129,7 +141,7 @@ impl Storm {
         }
         let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
         println!(
-            "{} changes of {} photos by {CLIENTS} clients ({} refused, {} killed, {} in the histories), {} deliveries, {} faults, {:.0} s",
+            "{} changes of {} photos by {CLIENTS} clients ({} refused, {} killed, {} in the histories), {} deliveries, {} faults, {audits} audits meanwhile, {:.0} s",
             count(&tally.changes),
             self.photos,
             count(&tally.refused),
@@ -185,11 +197,25 @@ impl Client {
         ];
         let change = changes[self.random.usize(..changes.len())];
         let note = format!("{} {step}", self.name);
+        // Without a revision, nobody changes what another one reviewed.
+        let mut options = Vec::new();
+        if self.random.bool() {
+            let ledger = Ledger::new(
+                self.stack.dynamodb.clone(),
+                "predictions".into(),
+                "ledger".into(),
+            );
+            let deadline = Deadline::after(Duration::from_secs(30));
+            if let Ok(history) = ledger.history(id.parse().unwrap(), deadline).await {
+                options = vec!["--revision".to_owned(), history.len().to_string()];
+            }
+        }
         let dynamodb = format!("http://{}", self.stack.dynamodb_proxy().address());
         let mut command = tokio::process::Command::new(BINARY);
         command
             .args(change)
             .args([id, "--json", "--by", &self.name, "--note", &note])
+            .args(options)
             .args(["--predictions", "predictions", "--ledger", "ledger"])
             .current_dir(root())
             .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)

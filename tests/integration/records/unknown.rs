@@ -48,7 +48,7 @@ async fn unknown_agrees_everywhere() {
         1,
         "an unknown photo has no label"
     );
-    let drift = json(&stack, &["drift", "--by", "date"]).await;
+    let drift = json(&stack, &["drift"]).await;
     assert_eq!(drift[0]["now"]["unknown"], 3, "what the model said");
 
     let log = stack.stop_and_read_log().await;
