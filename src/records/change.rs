@@ -1,5 +1,6 @@
 //! Changes of one record by people: review, withdrawal of a review, deletion, restore.
 
+mod error;
 mod transaction;
 
 use std::collections::HashMap;
@@ -7,7 +8,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
-use self::transaction::Sent;
+pub use self::error::ChangeError;
+use self::{error::MAX_CLASSES, transaction::Sent};
 use super::{
     Author, Note, Record,
     history::{self, ChangeKind, HistoryEntry},
@@ -16,15 +18,10 @@ use super::{
 };
 use crate::{
     aws::{Backoff, Deadline},
-    error::Error,
     ledger::{BY_NIGHT, CLASS_PREDICTION_ID, CommitId, Ledger, TO_REVIEW, item},
     model::Label,
     object::ObjectId,
 };
-
-/// Highest number of classes, the model's and the reviewers' together. Each takes part in each count, and their list is one
-/// item.
-const MAX_CLASSES: usize = 200;
 
 /// What a reviewer says about a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,78 +72,6 @@ pub enum Change {
     Restore,
 }
 
-/// Why a record was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The photo was never counted.
-    #[error("there is no record {0}")]
-    NoRecord(ObjectId),
-    /// The photo was rejected.
-    #[error("{id} has no record: it was rejected, because {reason}")]
-    Rejected {
-        /// The photo.
-        id: ObjectId,
-        /// The reason in the ledger.
-        reason: String,
-    },
-    /// The record was deleted.
-    #[error("{by} deleted the record {id} at {at}: restore it first")]
-    Deleted {
-        /// The photo.
-        id: ObjectId,
-        /// Who deleted it.
-        by: String,
-        /// When, RFC 3339.
-        at: String,
-    },
-    /// The record was deleted more than 30 days ago.
-    #[error("the record {0} was deleted more than 30 days ago, and cannot be restored")]
-    Expired(ObjectId),
-    /// A restore of a record that is not deleted.
-    #[error("the record {0} is not deleted, so it cannot be restored")]
-    NotDeleted(ObjectId),
-    /// A withdrawal where there is no review.
-    #[error("the record {0} has no review that could be taken back")]
-    NotReviewed(ObjectId),
-    /// Somebody else changed the record.
-    #[error(
-        "{by} changed the record {id} at {at} ({kind} {class}): look at it, and change revision {revision}"
-    )]
-    Conflict {
-        /// The photo.
-        id: ObjectId,
-        /// Who changed it.
-        by: String,
-        /// When, RFC 3339.
-        at: String,
-        /// What they did.
-        kind: ChangeKind,
-        /// The effective class afterwards.
-        class: Label,
-        /// The revision that they made.
-        revision: u64,
-    },
-    /// The record has fewer revisions than the caller says to have seen.
-    #[error("the record {id} has revision {revision}, not {expected}")]
-    NoSuchRevision {
-        /// The photo.
-        id: ObjectId,
-        /// The revision that it has.
-        revision: u64,
-        /// The revision that was expected.
-        expected: u64,
-    },
-    /// There are too many classes for a new one.
-    #[error("there are {MAX_CLASSES} classes already: {0} cannot be added. Choose one of them")]
-    TooManyClasses(Label),
-    /// The photo is counted, and its record is lost.
-    #[error("the photo {0} is counted and has no record: run audit")]
-    Lost(ObjectId),
-    /// A table failed, or the time is up. After [`Error::Deadline`], the change may have been made.
-    #[error(transparent)]
-    Ledger(#[from] Error),
-}
-
 impl Ledger {
     /// Makes one `change` of the record of the photo with this `id`, and returns the record: as it is afterwards, or, if
     /// it was deleted, as it was. `expected` is the revision that `by` has seen. Without it, the record may have any, unless
@@ -193,7 +118,7 @@ impl Ledger {
                 }
             }
             let plan = self.plan(&call, state, deadline).await?;
-            if let Some(review) = &plan.after.review {
+            if let (Change::Review(_), Some(review)) = (change, &plan.after.review) {
                 self.list_class(&review.class, deadline).await?;
             }
             let entry = HistoryEntry {

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, io::Cursor};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{Days, NaiveDate, NaiveDateTime, TimeDelta, Utc};
-use chrono_tz::Africa::Lagos;
+use chrono::{Days, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::{Africa::Lagos, Europe::Berlin};
 use exif::{Rational, Tag, Value};
 use image::{ImageFormat, Rgb, RgbImage};
 use moth_classifier::ledger::{BY_NIGHT, Index, TO_REVIEW};
@@ -299,5 +299,45 @@ async fn a_deployment_has_the_zone_and_the_error_of_a_cameras_clock() {
     let fast = record(&stack, "field-2/cam-7/a.jpg", ahead, &[]).await;
     assert_eq!(fast["CapturedAt"], at_station["CapturedAt"]);
     assert_eq!(fast["Night"], at_station["Night"]);
+    stack.stop().await;
+}
+
+/// The latest day, at least two days ago, on which clocks in Berlin were set: forward in spring, back in autumn.
+fn day_of_setting(forward: bool) -> NaiveDate {
+    let offset = |day: NaiveDate, hour| {
+        let local = day.and_hms_opt(hour, 0, 0).unwrap();
+        let at = Berlin.from_local_datetime(&local).unwrap();
+        at.offset().fix().local_minus_utc()
+    };
+    let is_set = |day: &NaiveDate| match forward {
+        true => offset(*day, 12) > offset(*day, 0),
+        false => offset(*day, 12) < offset(*day, 0),
+    };
+    let days = std::iter::successors(Some(some_day()), NaiveDate::pred_opt);
+    days.take(366).find(is_set).unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_shows_some_times_twice_or_never() {
+    let stack = Stack::with(Options {
+        variables: &[COLOR_MODEL, ("TIME_ZONE", "Europe/Berlin")],
+        ..Options::invoked_by_hand()
+    })
+    .await;
+    for (forward, expected) in [
+        // The hour from 2 to 3 is skipped: the camera was not set, and it was half past three.
+        (true, "03:30:00+02:00"),
+        // The hour from 2 to 3 comes twice: it was the first.
+        (false, "02:30:00+02:00"),
+    ] {
+        let day = day_of_setting(forward);
+        let shown = day.and_hms_opt(2, 30, 0).unwrap();
+        let key = format!("{forward}.jpg");
+        let record = record(&stack, &key, taken(shown, None), &[]).await;
+        assert_eq!(string(&record, "CapturedAt"), format!("{day}T{expected}"));
+        assert_eq!(string(&record, "CaptureSource"), "exif");
+        let night = day.pred_opt().unwrap();
+        assert_eq!(string(&record, "Night"), night.to_string());
+    }
     stack.stop().await;
 }
