@@ -16,20 +16,23 @@ async fn tables_of_an_older_version_get_the_missing_indexes() {
     for missing in [&["ByNight", "ToReview"][..], &["ToReview"]] {
         let stack = Stack::start(&[]).await;
         for index in missing {
-            delete_index(&stack, index).await;
+            delete_index(&stack, "predictions", index).await;
         }
+        delete_index(&stack, "ledger", "Rejections").await;
         put_record_with_index_keys(&stack).await;
+        put_rejection_with_index_keys(&stack).await;
         let folder = Some(stack.stop().await);
         let mut stack = Stack::with(Options {
             folder,
             ..Options::default()
         })
         .await;
-        for (index, key, value) in [
-            ("ByNight", "Night", "2026-11-19"),
-            ("ToReview", "ReviewQueue", "FAW"),
+        for (table, index, key, value) in [
+            ("predictions", "ByNight", "Night", "2026-11-19"),
+            ("predictions", "ToReview", "ReviewQueue", "FAW"),
+            ("ledger", "Rejections", "RejectedOn", "2026-11-20"),
         ] {
-            let query = stack.dynamodb.query().table_name("predictions");
+            let query = stack.dynamodb.query().table_name(table);
             let found = query
                 .index_name(index)
                 .key_condition_expression(format!("{key} = :value"))
@@ -45,10 +48,10 @@ async fn tables_of_an_older_version_get_the_missing_indexes() {
     }
 }
 
-async fn delete_index(stack: &Stack, index: &str) {
+async fn delete_index(stack: &Stack, table: &str, index: &str) {
     let delete = DeleteGlobalSecondaryIndexAction::builder().index_name(index);
     let delete = GlobalSecondaryIndexUpdate::builder().delete(delete.build().unwrap());
-    let update = stack.dynamodb.update_table().table_name("predictions");
+    let update = stack.dynamodb.update_table().table_name(table);
     let update = update.global_secondary_index_updates(delete.build());
     update.send().await.unwrap();
 }
@@ -63,6 +66,19 @@ async fn put_record_with_index_keys(stack: &Stack) {
         ("NightKey", "2026-11-19T23:00:00Z#1"),
         ("ReviewQueue", "FAW"),
         ("ReviewRank", "0.512#1"),
+    ] {
+        put = put.item(name, AttributeValue::S(value.into()));
+    }
+    put.send().await.unwrap();
+}
+
+/// Puts an item that has the keys of the ledger's index.
+async fn put_rejection_with_index_keys(stack: &Stack) {
+    let mut put = stack.dynamodb.put_item().table_name("ledger");
+    for (name, value) in [
+        ("LedgerKey", "object/1"),
+        ("RejectedOn", "2026-11-20"),
+        ("RejectedAt", "2026-11-20T23:00:00Z#1"),
     ] {
         put = put.item(name, AttributeValue::S(value.into()));
     }
