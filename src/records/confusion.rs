@@ -66,7 +66,7 @@ impl Share {
 /// Reads the confusion item with this `key`.
 pub(super) fn confusion(key: &str, item: Option<&Item>) -> Result<Confusion, Error> {
     let mut confusion = Confusion::default();
-    let (mut agreed, mut all) = (0, 0);
+    let (mut agreed, mut all) = (0_u64, 0_u64);
     for (attribute, value) in item.into_iter().flatten() {
         let Some((model, human)) = confusion_pair(attribute) else {
             continue;
@@ -78,19 +78,26 @@ pub(super) fn confusion(key: &str, item: Option<&Item>) -> Result<Confusion, Err
         if number == 0 {
             continue;
         }
-        all += number;
-        agreed += u64::from(model == human) * number;
+        all = number.saturating_add(all);
+        if model == human {
+            agreed = number.saturating_add(agreed);
+        }
         let row = confusion.reviewed.entry(model.to_string()).or_default();
         row.insert(human.to_string(), number);
     }
     for (model, row) in &confusion.reviewed {
         let agreed = row.get(model).copied().unwrap_or(0);
-        if let Some(share) = Share::of(agreed, row.values().sum()) {
+        if let Some(share) = Share::of(agreed, sum(row.values())) {
             confusion.precision.insert(model.clone(), share);
         }
     }
     confusion.agreement = Share::of(agreed, all);
     Ok(confusion)
+}
+
+/// A damaged item may say more than fits.
+fn sum<'a>(numbers: impl Iterator<Item = &'a u64>) -> u64 {
+    numbers.fold(0, |sum, number| sum.saturating_add(*number))
 }
 
 fn number(value: &AttributeValue) -> Option<u64> {

@@ -32,7 +32,8 @@ pub struct DayCounts {
 impl DayCounts {
     /// The number of all records.
     pub fn total(&self) -> u64 {
-        self.classes.values().sum()
+        let numbers = self.classes.values();
+        numbers.fold(0, |sum: u64, number| sum.saturating_add(*number))
     }
 }
 

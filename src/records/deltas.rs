@@ -106,6 +106,8 @@ impl Deltas {
     }
 }
 
+/// Number of changes of a counter.
+pub(super) const CHANGES: &str = "Changes";
 /// Number of records with an effective class.
 pub(super) const LIVE: &str = "Live";
 

@@ -8,11 +8,14 @@ use crate::{
     aws::{self, Backoff, Deadline},
     deployments::Deployments,
     error::Error,
-    ledger::{Ledger, item},
+    ledger::{
+        Ledger,
+        item::{self, Item},
+    },
 };
 
 /// Key of the item.
-const KEY: &str = "deployments";
+pub(super) const DEPLOYMENTS: &str = "deployments";
 /// The table as CSV.
 const CSV: &str = "Csv";
 
@@ -23,18 +26,11 @@ impl Ledger {
     ///
     /// If the table cannot be read before `deadline`, or its item is malformed.
     pub async fn deployments(&self, deadline: Deadline) -> Result<Option<Deployments>, Error> {
-        let mut items = self.read(vec![KEY.to_owned()], deadline).await?;
-        let Some(item) = items.remove(KEY) else {
+        let mut items = self.read(vec![DEPLOYMENTS.to_owned()], deadline).await?;
+        let Some(item) = items.remove(DEPLOYMENTS) else {
             return Ok(None);
         };
-        let csv = item::text(&item, CSV)?;
-        let invalid = |_| Error::LedgerItem {
-            key: KEY.to_owned(),
-            attribute: CSV,
-        };
-        Deployments::parse(csv.as_bytes())
-            .map(Some)
-            .map_err(invalid)
+        deployments_of(&item).map(Some)
     }
 
     /// Replaces the deployments table.
@@ -49,7 +45,7 @@ impl Ledger {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let mut backoff = Backoff::new("write the deployments", deadline);
-        let mut item = ledger_key(KEY.to_owned());
+        let mut item = ledger_key(DEPLOYMENTS.to_owned());
         for (name, value) in [
             (CSV, deployments.to_csv()),
             ("By", by.to_string()),
@@ -67,4 +63,13 @@ impl Ledger {
             }
         }
     }
+}
+
+/// The table in its item.
+pub(super) fn deployments_of(item: &Item) -> Result<Deployments, Error> {
+    let csv = item::text(item, CSV)?;
+    Deployments::parse(csv.as_bytes()).map_err(|_| Error::LedgerItem {
+        key: DEPLOYMENTS.to_owned(),
+        attribute: CSV,
+    })
 }

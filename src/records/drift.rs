@@ -73,24 +73,30 @@ pub enum ReferenceSource {
 impl Confidences {
     /// The number of records.
     pub fn total(&self) -> u64 {
-        self.bins.iter().sum()
+        sum(&self.bins)
     }
 
     fn add(&mut self, other: &Histogram, is_unknown: bool) {
         for (bin, number) in self.bins.iter_mut().zip(other) {
-            *bin += number;
+            *bin = bin.saturating_add(*number);
         }
         if is_unknown {
-            self.unknown += other.iter().sum::<u64>();
+            self.unknown = self.unknown.saturating_add(sum(other));
         }
     }
+}
+
+/// The number of records of a histogram. A damaged counter may say more than fits.
+fn sum(bins: &Histogram) -> u64 {
+    bins.iter()
+        .fold(0, |sum: u64, bin| sum.saturating_add(*bin))
 }
 
 /// The population stability index of `now` against `reference`: Σ (p − q) ln(p / q) over the shares p and q of the bins.
 /// Half a record is added to each bin, because an empty one would make it infinite. `None` if one of them is empty.
 pub fn psi(now: &Histogram, reference: &Histogram) -> Option<f64> {
     let shares = |bins: &Histogram| {
-        let total = bins.iter().sum::<u64>() as f64;
+        let total = sum(bins) as f64;
         let share = |bin: u64| (bin as f64 + 0.5) / (total + BINS as f64 / 2.0);
         (total > 0.0).then(|| bins.map(share))
     };
@@ -123,17 +129,17 @@ impl Ledger {
         let reviews = self.read_all(keys.collect(), deadline).await?;
         let mut all = Vec::new();
         for (version, days) in by_version {
-            let sum = |days: &mut dyn Iterator<Item = &Confidences>| {
+            let total = |days: &mut dyn Iterator<Item = &Confidences>| {
                 let mut sum = Confidences::default();
                 for day in days {
                     sum.add(&day.bins, false);
-                    sum.unknown += day.unknown;
+                    sum.unknown = sum.unknown.saturating_add(day.unknown);
                 }
                 sum
             };
-            let now = sum(&mut days.range(span.from()..=span.to()).map(|(_, day)| day));
+            let now = total(&mut days.range(span.from()..=span.to()).map(|(_, day)| day));
             let before = days.range(..span.from()).map(|(_, day)| day);
-            let first = sum(&mut before.take(REFERENCE_DAYS));
+            let first = total(&mut before.take(REFERENCE_DAYS));
             let (reference, source) = match references.get(&version) {
                 Some(reference) => (Some(*reference), Some(ReferenceSource::Manifest)),
                 None if first.total() > 0 => (Some(first), Some(ReferenceSource::FirstDays)),
@@ -198,7 +204,10 @@ pub(super) fn histograms(counter: &Item, key: &str) -> Result<BTreeMap<String, H
             key: format!("{key} ({attribute})"),
             attribute: "bin",
         };
-        let bin: usize = bin.parse().map_err(|_| invalid())?;
+        let bin: usize = match bin.len() {
+            1 => bin.parse().map_err(|_| invalid())?,
+            _ => return Err(invalid()),
+        };
         let AttributeValue::N(number) = value else {
             return Err(invalid());
         };

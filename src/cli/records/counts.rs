@@ -18,6 +18,7 @@ use super::{
 use crate::{
     cli::tables::{Opened, TableArguments, deadline},
     model::Label,
+    object::Escaped,
     records::{By, DayCounts, Filter, MAX_PAGE, Order, Query, Span},
 };
 
@@ -135,7 +136,7 @@ fn chart(days: &[DayCounts]) -> io::Result<()> {
         classes.into_iter().zip(MARKS.into_iter().cycle()).collect();
     let most = days.iter().map(DayCounts::total).max().unwrap_or(0);
     for (class, mark) in &marks {
-        write!(stdout, "{mark} {class}  ")?;
+        write!(stdout, "{mark} {}  ", Escaped(class.as_str()))?;
     }
     if !marks.is_empty() {
         writeln!(stdout)?;
@@ -144,7 +145,7 @@ fn chart(days: &[DayCounts]) -> io::Result<()> {
         let numbers = day
             .classes
             .iter()
-            .map(|(class, number)| format!("{class} {number}"));
+            .map(|(class, number)| format!("{} {number}", Escaped(class.as_str())));
         let numbers: Vec<String> = numbers.collect();
         let line = format!(
             "{}  {:>5}  {:width$}  {}",
@@ -163,11 +164,12 @@ fn chart(days: &[DayCounts]) -> io::Result<()> {
 /// that the length of the bar is right, whatever the number of classes.
 fn bar(day: &DayCounts, marks: &BTreeMap<&Label, char>, most: u64) -> String {
     let mut bar = String::new();
-    let (mut sum, mut drawn) = (0, 0);
+    let (mut sum, mut drawn) = (0_u64, 0);
     for (class, number) in &day.classes {
-        sum += number;
+        sum = number.saturating_add(sum);
         // `most` is the number of records of a day that has some.
-        let end = (sum * WIDTH).div_ceil(most.max(1));
+        let end = u128::from(sum) * u128::from(WIDTH);
+        let end = end.div_ceil(u128::from(most.max(1))) as u64;
         let mark = marks.get(class).copied().unwrap_or('?');
         bar.extend((drawn..end).map(|_| mark));
         drawn = drawn.max(end);

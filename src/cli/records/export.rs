@@ -78,6 +78,9 @@ struct Package {
     media_licence: Option<LicenceName>,
 }
 
+/// Each day is a query, so that more years would take minutes without need.
+const MAX_YEARS: u32 = 20;
+
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
@@ -264,6 +267,12 @@ async fn each(
 fn spans(arguments: &Arguments, today: NaiveDate) -> anyhow::Result<Vec<Span>> {
     let to = arguments.to.unwrap_or(today);
     let year = Days::new(MAX_DAYS - 1);
+    if arguments
+        .from
+        .is_some_and(|from| to.years_since(from) > Some(MAX_YEARS))
+    {
+        bail!("an export has at most {MAX_YEARS} years: choose a later --from, or an earlier --to");
+    }
     let mut from = match arguments.from {
         Some(from) => from,
         None => to.checked_sub_days(year).unwrap_or(to),

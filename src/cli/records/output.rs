@@ -26,7 +26,7 @@ impl Output {
         if file.as_os_str() == "-" {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
         }
-        // A link stays a link: its target is replaced.
+        // A link to a file stays a link: the file is replaced.
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let existing = fs::metadata(&file).ok();
         if existing

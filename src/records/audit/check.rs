@@ -12,7 +12,7 @@ use crate::{
     aws::Deadline,
     error::{Error, chain},
     ledger::{
-        Entry, Ledger,
+        Entry, Ledger, MAX_LOOKUP,
         item::{self, Item},
     },
     object::ObjectId,
@@ -43,12 +43,14 @@ pub(super) async fn check(
         findings: std::mem::take(&mut snapshot.findings),
         ..Checked::default()
     };
-    for misfit in &snapshot.misfits {
-        checked.misfit(ledger, misfit, deadline()).await?;
-    }
-    for (&id, object) in &snapshot.objects {
+    for misfit in std::mem::take(&mut snapshot.misfits) {
         checked
-            .object(ledger, snapshot, id, object, deadline())
+            .misfit(ledger, snapshot, &misfit, deadline())
+            .await?;
+    }
+    for (id, object) in std::mem::take(&mut snapshot.objects) {
+        checked
+            .object(ledger, snapshot, id, &object, deadline())
             .await?;
     }
     let candidates = candidates(snapshot, dates);
@@ -64,6 +66,7 @@ impl Checked {
     async fn misfit(
         &mut self,
         ledger: &Ledger,
+        snapshot: &mut Snapshot,
         misfit: &Misfit,
         deadline: Deadline,
     ) -> Result<(), Error> {
@@ -82,10 +85,13 @@ impl Checked {
         };
         match object.as_ref().map(|object| object.fits(&again)) {
             Some(Ok(())) => {}
-            Some(Err(Some(attribute))) => self.findings.push(Finding::Differs {
-                id: record.id,
-                attribute,
-            }),
+            Some(Err(Some(attribute))) => {
+                snapshot.untrusted.add(Some(record.date.to_string()));
+                self.findings.push(Finding::Differs {
+                    id: record.id,
+                    attribute,
+                });
+            }
             Some(Err(None)) | None => {
                 let status = object.as_ref().map(|object| match object.entry {
                     Entry::Counted { .. } => "COUNTED".to_owned(),
@@ -100,7 +106,8 @@ impl Checked {
         if misfit.object != object {
             self.moved(record);
         }
-        let entries = entries(ledger, record.id, record.revision, deadline).await?;
+        let seen = snapshot.history.get(&record.id).copied().unwrap_or(0);
+        let entries = entries(ledger, record.id, record.revision, seen, deadline).await?;
         let (_, last) = read_again(ledger, record.id, Some(record), deadline).await?;
         let last = last.and_then(|item| Record::read(&item).ok());
         if last.is_some_and(|last| last.revision == record.revision) {
@@ -113,7 +120,7 @@ impl Checked {
     async fn object(
         &mut self,
         ledger: &Ledger,
-        snapshot: &Snapshot,
+        snapshot: &mut Snapshot,
         id: ObjectId,
         object: &Object,
         deadline: Deadline,
@@ -125,7 +132,7 @@ impl Checked {
                 if seen == object.revision {
                     return Ok(());
                 }
-                let entries = entries(ledger, id, object.revision, deadline).await?;
+                let entries = entries(ledger, id, object.revision, seen, deadline).await?;
                 let (last, _) = read_again(ledger, id, None, deadline).await?;
                 if last.is_some_and(|last| last.is_ok_and(|last| last == *object)) {
                     self.history(id, object.revision, entries);
@@ -136,12 +143,17 @@ impl Checked {
                 let (again, record) = read_again(ledger, id, None, deadline).await?;
                 let is_same = again.is_some_and(|again| again.is_ok_and(|again| again == *object));
                 match record.as_ref().map(Record::read) {
-                    None if is_same => self.findings.push(Finding::NoRecord {
-                        id,
-                        date: *date,
-                        class: class.clone(),
-                        count: *count,
-                    }),
+                    None if is_same => {
+                        // Its probability is lost with it.
+                        let day = snapshot.days.entry(item::counter_key(*date, class));
+                        day.or_default().forgotten += 1;
+                        self.findings.push(Finding::NoRecord {
+                            id,
+                            date: *date,
+                            class: class.clone(),
+                            count: *count,
+                        });
+                    }
                     // It is a finding already.
                     Some(Err(_)) if is_same => {}
                     _ => drop(self.moved.insert(item::counter_key(*date, class))),
@@ -211,7 +223,12 @@ impl Checked {
         if missing.is_empty() {
             return Ok(());
         }
-        let listed = ledger.classes(deadline).await?;
+        let listed = match ledger.classes(deadline).await {
+            Ok(listed) => listed,
+            // The scan has found the list damaged.
+            Err(Error::LedgerItem { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let unlisted = missing.into_iter().filter(|class| !listed.contains(class));
         self.findings
             .extend(unlisted.map(|class| Finding::Unlisted { class }));
@@ -219,13 +236,18 @@ impl Checked {
     }
 }
 
-/// The number of history items of a photo, up to one more than its revision.
+/// The number of history items of a photo, up to one more than its revision. The scan has `seen` some of them. If that
+/// is far from the revision, no changes meanwhile explain it.
 async fn entries(
     ledger: &Ledger,
     id: ObjectId,
     revision: u64,
+    seen: u64,
     deadline: Deadline,
 ) -> Result<u64, Error> {
+    if revision.abs_diff(seen) > MAX_LOOKUP as u64 {
+        return Ok(seen);
+    }
     let keys = (1..=revision + 1).map(|revision| history_key(id, revision));
     Ok(ledger.read_all(keys.collect(), deadline).await?.len() as u64)
 }

@@ -12,7 +12,7 @@ use crate::{
     ledger::item::{self, Item},
     model::Label,
     records::{
-        deltas::{LIVE, confusion_pair},
+        deltas::{CHANGES, LIVE, confusion_pair},
         drift::histograms,
     },
 };
@@ -30,7 +30,7 @@ pub(super) fn candidates(snapshot: &Snapshot, dates: Dates) -> Vec<(String, Find
         .collect();
     for key in keys {
         // Nights and confusion depend on records of all dates.
-        if !dates.are_all() && !key.starts_with("count/") {
+        if !dates.are_all() && !key.starts_with("count/") || snapshot.untrusted.concerns(key) {
             continue;
         }
         let found = of_counter(snapshot, key).unwrap_or_else(|error| {
@@ -46,6 +46,9 @@ pub(super) fn candidates(snapshot: &Snapshot, dates: Dates) -> Vec<(String, Find
 fn of_counter(snapshot: &Snapshot, key: &str) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
     let counter = snapshot.counters.get(key);
+    if let Some(counter) = counter.filter(|counter| counter.contains_key(CHANGES)) {
+        item::count(counter, CHANGES, key)?;
+    }
     let wrong = wrong_numbers(snapshot, key, counter)?;
     if !wrong.is_empty() {
         findings.push(Finding::Numbers {
@@ -139,7 +142,10 @@ fn bins(
     };
     let mut said = histograms(counter, key)?;
     said.retain(|_, bins| bins.iter().any(|bin| *bin > 0));
-    let sum = said.values().flatten().sum();
+    let sum = said
+        .values()
+        .flatten()
+        .fold(0, |sum: u64, bin| sum.saturating_add(*bin));
     let is_right = match day.forgotten {
         0 => said == day.bins,
         _ => sum == issued,

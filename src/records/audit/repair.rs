@@ -15,21 +15,21 @@ use crate::{
     capture::{CaptureSource, Rules, in_zone},
     error::Error,
     ledger::{
-        BY_NIGHT, CLASS_PREDICTION_ID, LEDGER_KEY, Ledger, REJECTIONS, TO_REVIEW,
+        BY_NIGHT, CLASS_PREDICTION_ID, LEDGER_KEY, Ledger, PREDICTION_DATE, REJECTIONS, TO_REVIEW,
         item::{self, Item},
     },
     object::ObjectId,
     records::{
         Record,
-        deltas::LIVE,
+        deltas::{CHANGES, LIVE},
         drift::Histogram,
         record::REVISION,
         state::{key_of, ledger_key, record_key_of},
     },
 };
 
-/// Number of changes of a counter.
-const CHANGES: &str = "Changes";
+/// Highest number of attributes in one update: an expression has up to 4 KB. An audit finds the others again.
+const MAX_ATTRIBUTES: usize = 100;
 
 pub(super) async fn repair(
     ledger: &Ledger,
@@ -89,7 +89,11 @@ pub(super) async fn repair(
             right: Some(right),
             ..
         } => set(ledger, key, Some(counter), right_bins(counter, right)),
-        Finding::UnlistedRejection { id, object } => rejection(ledger, *id, object)?,
+        Finding::UnlistedRejection { id, object } => match item::text(object, "CommittedAt") {
+            Ok(at) if !at.is_empty() => rejection(ledger, *id, object, &at),
+            // Nobody knows when it was rejected.
+            _ => return Ok(Repair::Impossible),
+        },
     };
     let items = items.map_err(|error| ledger.failed("write to", error))?;
     send(ledger, items, deadline).await
@@ -135,27 +139,26 @@ async fn send(
             Ok(_) => return Ok(Repair::Mended),
             Err(error) => error,
         };
-        if is_refused(&error) {
+        if has_code(&error, "ConditionalCheckFailed") {
             return Ok(Repair::Changed);
         }
-        let is_cancelled = matches!(
-            error.as_service_error(),
-            Some(TransactWriteItemsError::TransactionCanceledException(_))
-        );
-        match is_cancelled || aws::is_transient(&error) {
+        let is_conflict = has_code(&error, "TransactionConflict")
+            || has_code(&error, "ThrottlingError")
+            || has_code(&error, "ProvisionedThroughputExceeded");
+        match is_conflict || aws::is_transient(&error) {
             true => backoff.pause(error).await?,
             false => return Err(ledger.failed("write to", error)),
         }
     }
 }
 
-/// Whether a condition failed.
-fn is_refused(error: &SdkError<TransactWriteItemsError>) -> bool {
+/// Whether DynamoDB cancelled the transaction with this code.
+fn has_code(error: &SdkError<TransactWriteItemsError>, code: &str) -> bool {
     match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
             .cancellation_reasons()
             .iter()
-            .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
+            .any(|reason| reason.code() == Some(code)),
         _ => false,
     }
 }
@@ -172,7 +175,7 @@ fn set(
         .set_key(Some(ledger_key(key.to_owned())))
         .expression_attribute_values(":one", item::number(1));
     let mut set = Vec::new();
-    for (place, (attribute, value)) in values.into_iter().enumerate() {
+    for (place, (attribute, value)) in values.into_iter().take(MAX_ATTRIBUTES).enumerate() {
         set.push(format!("#a{place} = :a{place}"));
         update = update
             .expression_attribute_names(format!("#a{place}"), attribute)
@@ -283,14 +286,14 @@ fn dequeue(ledger: &Ledger, record: &Record) -> Result<Vec<TransactWriteItem>, B
     ])
 }
 
-/// Adds a rejection to the list of its day.
+/// Adds a rejection, which was committed `at` this time, to the list of its day.
 fn rejection(
     ledger: &Ledger,
     id: ObjectId,
     object: &Item,
-) -> Result<Result<Vec<TransactWriteItem>, BuildError>, Error> {
-    let at = item::text(object, "CommittedAt")?;
-    let day = match item::text(object, crate::ledger::PREDICTION_DATE) {
+    at: &str,
+) -> Result<Vec<TransactWriteItem>, BuildError> {
+    let day = match item::text(object, PREDICTION_DATE) {
         Ok(day) => day,
         // The object could not be read.
         Err(_) => at.chars().take("2026-05-01".len()).collect(),
@@ -307,7 +310,7 @@ fn rejection(
         .expression_attribute_values(":rejected", AttributeValue::S("REJECTED".into()))
         .expression_attribute_values(":on", AttributeValue::S(day))
         .expression_attribute_values(":at", AttributeValue::S(format!("{at}#{id}")));
-    Ok(update
-        .build()
-        .map(|update| vec![TransactWriteItem::builder().update(update).build()]))
+    Ok(vec![
+        TransactWriteItem::builder().update(update.build()?).build(),
+    ])
 }

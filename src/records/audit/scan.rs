@@ -1,6 +1,6 @@
 //! Reads both tables: the ledger first, then the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::NaiveDate;
@@ -19,6 +19,7 @@ use crate::{
         Record,
         counts::names,
         deltas::Deltas,
+        deployments::{DEPLOYMENTS, deployments_of},
         drift::Histogram,
         state::{DELETED_RECORD, revision},
     },
@@ -34,17 +35,49 @@ pub(super) struct Snapshot {
     /// Numbers of history items.
     pub(super) history: HashMap<ObjectId, u64>,
     /// Listed classes.
-    pub(super) classes: std::collections::BTreeSet<Label>,
+    pub(super) classes: BTreeSet<Label>,
     /// What the counters should say, by key and attribute: `Live`, and pairs of classes.
     pub(super) numbers: HashMap<String, BTreeMap<String, i64>>,
     /// The photos of a date and class, by the key of their counter.
     pub(super) days: BTreeMap<String, Day>,
+    /// Records that cannot be trusted to say where they count.
+    pub(super) untrusted: Untrusted,
     /// What is wrong whatever happened meanwhile.
     pub(super) findings: Vec<Finding>,
     /// Records and objects that do not fit, to be read again.
     pub(super) misfits: Vec<Misfit>,
     pub(super) records: u64,
     pub(super) items: u64,
+}
+
+/// Which counters cannot be checked, because a damaged record may count there.
+#[derive(Default)]
+pub(super) struct Untrusted {
+    /// Dates of damaged records.
+    dates: BTreeSet<String>,
+    /// Whether there is a damaged record of an unknown date.
+    is_everywhere: bool,
+}
+
+impl Untrusted {
+    /// A damaged record, with its PredictionDate if that can be read.
+    pub(super) fn add(&mut self, date: Option<String>) {
+        match date {
+            Some(date) => drop(self.dates.insert(date)),
+            None => self.is_everywhere = true,
+        }
+    }
+
+    /// Whether a damaged record may count in the counter with this `key`. Its night and its effective class are unknown.
+    pub(super) fn concerns(&self, key: &str) -> bool {
+        let date = key
+            .strip_prefix("count/")
+            .and_then(|rest| rest.split('/').next());
+        match date {
+            Some(date) => self.is_everywhere || self.dates.contains(date),
+            None => self.is_everywhere || !self.dates.is_empty(),
+        }
+    }
 }
 
 /// The photos of a date and class.
@@ -154,8 +187,10 @@ impl Snapshot {
     ) -> Result<(), Error> {
         let key = item::key(&item)?;
         let Some((kind, rest)) = key.split_once('/') else {
-            if key == CLASSES {
-                self.classes = names(&item)?;
+            match key.as_str() {
+                CLASSES => self.classes = names(&item)?,
+                DEPLOYMENTS => drop(deployments_of(&item)?),
+                _ => {}
             }
             return Ok(());
         };
@@ -234,6 +269,7 @@ impl Snapshot {
             Err(error) => {
                 let reason = chain(&error);
                 self.findings.push(Finding::Damaged { reason });
+                self.untrusted.add(item::text(item, PREDICTION_DATE).ok());
                 return;
             }
         };

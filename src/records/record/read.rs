@@ -1,7 +1,7 @@
 //! Reads a record from its item.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{
     Captured, MAX_REVISION, REVIEW_STATUS, REVIEWED_AT, REVIEWED_BY, REVIEWED_CLASS, REVISION,
@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     error::Error,
-    ledger::{BY_NIGHT, CLASS_PREDICTION_ID, PREDICTION_DATE, TO_REVIEW, item::Item},
+    ledger::{
+        BY_NIGHT, CLASS_PREDICTION_ID, PREDICTION_DATE, TO_REVIEW,
+        item::{self, Item},
+    },
     model::Label,
-    object::{ObjectVersion, VersionId},
+    object::{ObjectId, ObjectVersion, VersionId},
     photo::Position,
     prediction::PhotoFile,
 };
@@ -25,15 +28,25 @@ impl Record {
     pub(in crate::records) fn read(item: &Item) -> Result<Self, Error> {
         let reader = Reader(item);
         let class: Label = reader.label("ClassName")?;
+        let id: ObjectId = reader.parsed(CLASS_PREDICTION_ID, |text| text.parse().ok())?;
+        reader.expect(CLASS_PREDICTION_ID, &format!("{class}-{id}"))?;
         let captured = match item.contains_key(BY_NIGHT.partition_key) {
             true => Some(Captured {
                 at: reader.parsed("CapturedAt", |text| DateTime::parse_from_rfc3339(text).ok())?,
                 source: reader.parsed("CaptureSource", |text| text.parse().ok())?,
                 doubt: reader.optional("CaptureDoubt", |text| text.parse().ok())?,
-                night: reader.parsed(BY_NIGHT.partition_key, |text| text.parse().ok())?,
+                night: reader.date(BY_NIGHT.partition_key)?,
             }),
             false => None,
         };
+        if let Some(captured) = &captured {
+            let key = item::captured_key(captured.at.to_utc(), id);
+            reader.expect(BY_NIGHT.sort_key, &key)?;
+        }
+        if item.contains_key(TO_REVIEW.partition_key) {
+            reader.expect(TO_REVIEW.partition_key, class.as_str())?;
+            reader.text(TO_REVIEW.sort_key)?;
+        }
         let review = match item.contains_key(REVIEWED_CLASS) {
             true => Some(Review {
                 status: reader.parsed(REVIEW_STATUS, |text| text.parse().ok())?,
@@ -46,8 +59,8 @@ impl Record {
         let version = reader.optional("VersionId", |text| VersionId::new(text))?;
         let station = reader.optional("Station", |text| Some(text.to_owned()))?;
         Ok(Self {
-            id: reader.parsed(CLASS_PREDICTION_ID, |text| text.parse().ok())?,
-            date: reader.parsed(PREDICTION_DATE, |text| text.parse().ok())?,
+            id,
+            date: reader.date(PREDICTION_DATE)?,
             time: reader.parsed("CaptureTime", |text| text.parse().ok())?,
             count: reader.number("Count_ClassName")?,
             predicted: match item.contains_key("PredictedClass") {
@@ -55,9 +68,11 @@ impl Record {
                 false => class.clone(),
             },
             class,
-            probability: reader.number("Probability")?,
+            probability: Some(reader.number("Probability")?)
+                .filter(|probability| (0.0..=1.0).contains(probability))
+                .ok_or_else(|| reader.invalid("Probability"))?,
             probabilities: reader.probabilities()?,
-            model_version: reader.text("ModelVersion")?,
+            model_version: reader.parsed("ModelVersion", model_version)?,
             predicted_at: reader.time("PredictedAt")?,
             object: ObjectVersion {
                 bucket: reader.text("Bucket")?,
@@ -81,6 +96,12 @@ impl Record {
     }
 }
 
+/// The version of a model: hexadecimal digits. It is part of the names of counters' attributes.
+fn model_version(text: &str) -> Option<String> {
+    let is_version = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    is_version.then(|| text.to_owned())
+}
+
 /// Reads attributes, and names the record in errors.
 struct Reader<'a>(&'a Item);
 
@@ -98,6 +119,19 @@ impl Reader<'_> {
 
     fn text(&self, attribute: &'static str) -> Result<String, Error> {
         self.parsed(attribute, |text| Some(text.to_owned()))
+    }
+
+    /// Fails if the attribute is not `text`.
+    fn expect(&self, attribute: &'static str, text: &str) -> Result<(), Error> {
+        self.parsed(attribute, |found| (found == text).then_some(()))
+    }
+
+    /// A date in the form in which it is a key: 2026-05-01.
+    fn date(&self, attribute: &'static str) -> Result<NaiveDate, Error> {
+        self.parsed(attribute, |text| {
+            let date = text.parse::<NaiveDate>().ok();
+            date.filter(|date| date.to_string() == text)
+        })
     }
 
     fn label(&self, attribute: &'static str) -> Result<Label, Error> {
