@@ -115,7 +115,7 @@ def test_a_commit_is_built_tested_and_pushed_with_its_tag(tmp_path):
     uri = image.split(":")[0] + "@" + DIGEST
     parameters = json.loads((tmp_path / "parameters.json").read_text())["Parameters"]
     release = parameters.pop("Release")
-    assert parameters == {"Delivery": "Queue", "ImageUri": uri, "Indexes": "2"}
+    assert parameters == {"Delivery": "Queue", "ImageUri": uri, "Indexes": "3"}
     template = yaml_parse(TEMPLATE.read_text())["Parameters"]
     assert re.fullmatch(template["ImageUri"]["AllowedPattern"], uri)
     assert re.fullmatch(template["Release"]["AllowedPattern"], release) and release.endswith(COMMIT)
@@ -141,13 +141,14 @@ def test_parameters_that_are_not_json_fail_the_build(tmp_path):
 @pytest.mark.parametrize(
     ("stack", "steps"),
     [
-        (NO_STACK, ["2", "2"]),
-        ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["2", "2"]),
+        (NO_STACK, ["3", "3"]),
+        ({"StackStatus": "REVIEW_IN_PROGRESS"}, ["3", "3"]),
         # Stacks of a version without indexes, and of an update that stopped after the first index.
-        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "2"]),
-        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "2"]),
-        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "2"]),
-        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "2"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "BucketName", "OutputValue": "b"}]}, ["1", "3"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "0"}]}, ["1", "3"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "1"}]}, ["2", "3"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "2"}]}, ["2", "3"]),
+        ({"StackStatus": "UPDATE_COMPLETE", "Outputs": [{"OutputKey": "Indexes", "OutputValue": "3"}]}, ["3", "3"]),
     ],
 )
 def test_each_update_adds_at_most_one_index(tmp_path, stack, steps):

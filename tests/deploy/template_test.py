@@ -190,7 +190,7 @@ def settings() -> list[dict]:
     for name, parameter in yaml_parse(TEMPLATE.read_text())["Parameters"].items():
         values = parameter.get("AllowedValues", [others[parameter["Type"]]])
         made += [{name: str(value)} for value in values if name not in ("ImageUri", "Release")]
-    return [*made, {"Indexes": "0"}, {"Indexes": "1"}]
+    return [*made, {"Indexes": "0"}, {"Indexes": "1"}, {"Indexes": "2"}]
 
 
 def test_no_parameter_removes_a_queue_a_table_or_the_bucket():
@@ -240,11 +240,13 @@ def test_the_processing_of_the_queue_is_unconditional(stack):
     assert stack["Resources"]["QueueMapping"]["Properties"].get("Enabled", True) is True
 
 
-def indexes(template: dict, number: int) -> dict[str, dict]:
-    """The indexes of the predictions table if the parameter Indexes is `number`."""
-    conditions = {"HasIndexes": number != 0, "HasTwoIndexes": number == 2}
-    assert template["Conditions"]["HasIndexes"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Indexes"}, 0]}]}
-    assert template["Conditions"]["HasTwoIndexes"] == {"Fn::Equals": [{"Ref": "Indexes"}, 2]}
+def indexes(template: dict, table: str, number: int) -> dict[str, dict]:
+    """The indexes of a table if the parameter Indexes is `number`."""
+    conditions = {"HasIndexes": number != 0, "HasTwoIndexes": number in (2, 3), "HasLedgerIndex": number == 3}
+    are = {number: {"Fn::Equals": [{"Ref": "Indexes"}, number]} for number in (0, 2, 3)}
+    assert template["Conditions"]["HasIndexes"] == {"Fn::Not": [are[0]]}
+    assert template["Conditions"]["HasTwoIndexes"] == {"Fn::Or": [are[2], {"Condition": "HasLedgerIndex"}]}
+    assert template["Conditions"]["HasLedgerIndex"] == are[3]
 
     def resolve(node):
         if isinstance(node, dict) and "Fn::If" in node:
@@ -256,7 +258,7 @@ def indexes(template: dict, number: int) -> dict[str, dict]:
             return [value for value in map(resolve, node) if value != {"Ref": "AWS::NoValue"}]
         return node
 
-    table = resolve(template["Resources"]["Predictions"]["Properties"])
+    table = resolve(template["Resources"][table]["Properties"])
     keys = [table["KeySchema"]]
     found = {}
     if table["GlobalSecondaryIndexes"] != {"Ref": "AWS::NoValue"}:
@@ -270,27 +272,22 @@ def indexes(template: dict, number: int) -> dict[str, dict]:
 
 def test_each_value_of_indexes_adds_one_index():
     template = expand()
-    steps = [indexes(template, number) for number in range(3)]
-    assert [list(step) for step in steps] == [[], ["ByNight"], ["ByNight", "ToReview"]]
+    steps = [indexes(template, "Predictions", number) for number in range(4)]
+    assert [list(step) for step in steps] == [[], ["ByNight"], ["ByNight", "ToReview"], ["ByNight", "ToReview"]]
     assert steps[1]["ByNight"] == steps[2]["ByNight"]
+    assert steps[2] == steps[3]
+    ledger = [indexes(template, "Ledger", number) for number in range(4)]
+    assert [list(step) for step in ledger] == [[], [], [], ["Rejections"]]
     code = (ROOT / "src/ledger/item.rs").read_text()
-    for index in steps[2].values():
+    for index in [*steps[3].values(), *ledger[3].values()]:
         names = [index["IndexName"]] + [key["AttributeName"] for key in index["KeySchema"]]
         for field, name in zip(("name", "partition_key", "sort_key"), names, strict=True):
             assert f'{field}: "{name}"' in code
         assert index["Projection"] == {"ProjectionType": "ALL"}
 
 
-def test_the_ledger_has_its_index_and_forgets_only_copies_of_deleted_records(stack):
-    ledger = stack["Resources"]["Ledger"]["Properties"]
-    [index] = ledger["GlobalSecondaryIndexes"]
-    names = [index["IndexName"]] + [key["AttributeName"] for key in index["KeySchema"]]
-    code = (ROOT / "src/ledger/item.rs").read_text()
-    for field, name in zip(("name", "partition_key", "sort_key"), names, strict=True):
-        assert f'{field}: "{name}"' in code
-    defined = {attribute["AttributeName"] for attribute in ledger["AttributeDefinitions"]}
-    assert defined == {"LedgerKey", *names[1:]}
-    time_to_live = ledger["TimeToLiveSpecification"]
+def test_the_ledger_forgets_only_copies_of_deleted_records(stack):
+    time_to_live = stack["Resources"]["Ledger"]["Properties"]["TimeToLiveSpecification"]
     assert time_to_live["Enabled"] is True
     attribute = time_to_live["AttributeName"]
     # An object item that expired would let its photo be counted again.
