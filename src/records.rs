@@ -21,6 +21,7 @@ mod change;
 mod confusion;
 mod counts;
 mod cursor;
+mod deleted;
 mod deltas;
 mod deployments;
 mod drift;
@@ -39,6 +40,7 @@ pub use self::{
     confusion::{Confusion, Share},
     counts::DayCounts,
     cursor::{Cursor, CursorError},
+    deleted::Deleted,
     drift::{Confidences, Drift, Histogram, ReferenceSource, psi},
     history::{ChangeKind, HistoryEntry},
     list::{ListError, MAX_PAGE, Page},

@@ -1,4 +1,4 @@
-//! Queries of the tables, with retries.
+//! Queries and scans of the tables, with retries.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::{
     aws::{self, Backoff, Deadline},
     error::Error,
-    ledger::{Index, Ledger, item::Item},
+    ledger::{Index, LEDGER_KEY, Ledger, item::Item},
 };
 
-/// One page of a DynamoDB query.
+/// One page of a DynamoDB query or scan.
 pub(super) struct Fetched {
     pub(super) items: Vec<Item>,
-    /// The key from which the partition goes on, if it has more items after these.
+    /// The key from which the query or scan goes on, if there is more.
     pub(super) next: Option<Item>,
 }
 
@@ -84,6 +84,44 @@ impl Ledger {
                 }
                 Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
                 Err(error) => return Err(self.failed_on(partition.table, "read", error)),
+            }
+        }
+    }
+
+    /// Reads one page of `table`, up to 1 MB, as it was written last: all items, or those of the ledger whose key begins
+    /// with `prefix`.
+    pub(super) async fn scan(
+        &self,
+        table: &str,
+        prefix: Option<&str>,
+        start: Option<Item>,
+        deadline: Deadline,
+    ) -> Result<Fetched, Error> {
+        let mut backoff = Backoff::new("read the tables", deadline);
+        loop {
+            let mut scan = self
+                .client
+                .scan()
+                .table_name(table)
+                .consistent_read(true)
+                .set_exclusive_start_key(start.clone());
+            if let Some(prefix) = prefix {
+                scan = scan
+                    .filter_expression(format!("begins_with({LEDGER_KEY}, :prefix)"))
+                    .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()));
+            }
+            match backoff.attempt(scan.send()).await? {
+                Ok(response) if response.items.is_none() => {
+                    backoff.pause("the response has no items").await?;
+                }
+                Ok(response) => {
+                    return Ok(Fetched {
+                        next: response.last_evaluated_key,
+                        items: response.items.unwrap_or_default(),
+                    });
+                }
+                Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
+                Err(error) => return Err(self.failed_on(table, "read", error)),
             }
         }
     }

@@ -30,8 +30,11 @@ pub(super) const KEPT: TimeDelta = TimeDelta::days(30);
 /// Number of reads until object and record fit each other.
 const READS: usize = 5;
 
+/// Beginning of the keys of copies.
+pub(super) const DELETED: &str = "deleted/";
+
 pub(super) fn deleted_key(id: ObjectId) -> String {
-    format!("deleted/{id}")
+    format!("{DELETED}{id}")
 }
 
 /// A photo that was counted.
@@ -181,10 +184,9 @@ pub(super) fn revision(object: &Item) -> Result<u64, Error> {
 }
 
 /// The record in a `deleted/…` item. `None` if its time is over: DynamoDB removes it up to days later.
-fn copy_of(mut deleted: Item) -> Result<Option<Stored>, Error> {
+pub(super) fn copy_of(mut deleted: Item) -> Result<Option<Stored>, Error> {
     let key = item::key(&deleted)?;
-    let expires_at: u64 = item::count(&deleted, EXPIRES_AT, &key)?;
-    if i128::from(expires_at) <= i128::from(Utc::now().timestamp()) {
+    if deleted_at(&deleted)? + KEPT <= Utc::now() {
         return Ok(None);
     }
     match deleted.remove(DELETED_RECORD) {
@@ -194,6 +196,20 @@ fn copy_of(mut deleted: Item) -> Result<Option<Stored>, Error> {
             attribute: DELETED_RECORD,
         }),
     }
+}
+
+/// When the record of a `deleted/…` item was deleted: [`KEPT`] before it expires.
+pub(super) fn deleted_at(deleted: &Item) -> Result<DateTime<Utc>, Error> {
+    let key = item::key(deleted)?;
+    let expires_at = item::count(deleted, EXPIRES_AT, &key)?;
+    let expires_at = i64::try_from(expires_at).ok();
+    expires_at
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+        .and_then(|expires_at| expires_at.checked_sub_signed(KEPT))
+        .ok_or(Error::LedgerItem {
+            key,
+            attribute: EXPIRES_AT,
+        })
 }
 
 /// Key of a record.

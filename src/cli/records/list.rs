@@ -20,8 +20,8 @@ use crate::{
     error::chain,
     object::ObjectId,
     records::{
-        By, Cursor, HistoryEntry, MAX_PAGE, MAX_REJECTIONS, Order, Page, Query, Record, Rejected,
-        Rejections,
+        By, Cursor, Deleted, HistoryEntry, MAX_PAGE, MAX_REJECTIONS, Order, Page, Query, Record,
+        Rejected, Rejections,
     },
 };
 
@@ -53,6 +53,12 @@ pub(in crate::cli) struct Arguments {
         "ids", "cursor", "by", "order", "class", "station", "review", "min_probability", "max_probability", "model",
     ])]
     rejected: bool,
+    /// List the records that `restore` can bring back instead. Reads the whole ledger
+    #[arg(long, conflicts_with_all = [
+        "ids", "cursor", "by", "from", "to", "order", "class", "station", "review", "min_probability", "max_probability",
+        "model", "limit", "rejected", "only_ids",
+    ])]
+    deleted: bool,
     /// Print one JSON object a line; the last has the next cursor
     #[arg(long)]
     json: bool,
@@ -71,6 +77,9 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let opened = arguments.tables.open().await?;
         if arguments.rejected {
             return rejected(arguments, &opened).await;
+        }
+        if arguments.deleted {
+            return deleted(arguments, &opened).await;
         }
         match arguments.ids.as_slice() {
             [] => list(arguments, &opened).await,
@@ -322,4 +331,37 @@ fn show_rejected(photos: &[Rejected], limit: usize) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Lists deleted records.
+async fn deleted(arguments: &Arguments, opened: &Opened) -> anyhow::Result<ExitCode> {
+    let all = opened.ledger.deleted_records(deadline).await?;
+    if arguments.json {
+        for Deleted { record, at } in &all {
+            let mut json = serde_json::to_value(record)?;
+            json["deletedAt"] = json!(at);
+            writeln!(io::stdout(), "{json}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if all.is_empty() {
+        writeln!(io::stdout(), "No record was deleted in the last 30 days.")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let columns = vec![
+        Column::left("deleted (UTC)", "2026-05-01 23:58".len()),
+        Column::left("class", "UNKNOWN".len()),
+        Column::left("id", 36),
+        Column::left("key", 0),
+    ];
+    let table = Table::new(columns, 0)?;
+    for Deleted { record, at } in &all {
+        table.row(&[
+            &at.format("%Y-%m-%d %H:%M").to_string(),
+            record.effective_class().as_str(),
+            &record.id.to_string(),
+            &record.object.key,
+        ])?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 
 use super::{Dates, Finding, finding::RecordKey};
 use crate::{
-    aws::{self, Backoff, Deadline},
+    aws::Deadline,
     error::{Error, chain},
     ledger::{
         Entry, Ledger, PREDICTION_DATE, REJECTIONS,
@@ -146,8 +146,8 @@ impl Snapshot {
         let mut deleted = HashMap::new();
         let mut start = None;
         loop {
-            let page = scan(ledger, &ledger.ledger, start, deadline()).await?;
-            for item in page.0 {
+            let page = ledger.scan(&ledger.ledger, None, start, deadline()).await?;
+            for item in page.items {
                 snapshot.items += 1;
                 if let Err(error) = snapshot.item(item, dates, &mut deleted) {
                     let reason = chain(&error);
@@ -155,7 +155,7 @@ impl Snapshot {
                 }
             }
             progress(snapshot.items);
-            start = page.1;
+            start = page.next;
             if start.is_none() {
                 break;
             }
@@ -164,12 +164,14 @@ impl Snapshot {
         let mut numbers = Deltas::default();
         let mut start = None;
         loop {
-            let page = scan(ledger, &ledger.predictions, start, deadline()).await?;
-            for item in page.0 {
+            let page = ledger
+                .scan(&ledger.predictions, None, start, deadline())
+                .await?;
+            for item in page.items {
                 snapshot.record(&item, dates, &mut numbers);
             }
             progress(snapshot.items + snapshot.records);
-            start = page.1;
+            start = page.next;
             if start.is_none() {
                 break;
             }
@@ -308,36 +310,5 @@ impl Day {
     fn bin(&mut self, record: &Record) {
         let bin = confidence_bin(record.probability);
         self.bins.entry(record.model_version.clone()).or_default()[bin] += 1;
-    }
-}
-
-/// One page of a table, and where it goes on.
-async fn scan(
-    ledger: &Ledger,
-    table: &str,
-    start: Option<Item>,
-    deadline: Deadline,
-) -> Result<(Vec<Item>, Option<Item>), Error> {
-    let mut backoff = Backoff::new("read the tables", deadline);
-    loop {
-        let scan = ledger
-            .client
-            .scan()
-            .table_name(table)
-            .consistent_read(true)
-            .set_exclusive_start_key(start.clone());
-        match backoff.attempt(scan.send()).await? {
-            Ok(response) if response.items.is_none() => {
-                backoff.pause("the response has no items").await?;
-            }
-            Ok(response) => {
-                return Ok((
-                    response.items.unwrap_or_default(),
-                    response.last_evaluated_key,
-                ));
-            }
-            Err(error) if aws::is_transient(&error) => backoff.pause(error).await?,
-            Err(error) => return Err(ledger.failed_on(table, "read", error)),
-        }
     }
 }

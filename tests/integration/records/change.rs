@@ -56,7 +56,12 @@ async fn a_record_goes_through_the_hands_of_people() {
     assert_eq!(counts(&stack).await, json!({"AAW": 1, "FAW": 1}));
     assert_eq!(stack.records().await.len(), 2);
 
+    let deleted = json(&stack, &["records", "--deleted"]).await;
+    assert_eq!(deleted.len(), 1);
+    assert_eq!(deleted[0]["id"], id.as_str());
+    assert_eq!(deleted[0]["className"], "UNKNOWN");
     json(&stack, &["restore", &format!("FAW-{id}")]).await;
+    assert!(json(&stack, &["records", "--deleted"]).await.is_empty());
     assert_eq!(
         counts(&stack).await,
         json!({"AAW": 1, "FAW": 1, "UNKNOWN": 1})
