@@ -217,15 +217,7 @@ async fn each(
     mut write: impl FnMut(&Record) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let spans = spans(arguments, opened.today())?;
-    let mut total = 0;
-    for &span in &spans {
-        let days = opened.ledger.counts(span, deadline()).await?;
-        total += days
-            .iter()
-            .map(crate::records::DayCounts::total)
-            .sum::<u64>();
-    }
-    let bar = progress(usize::try_from(total)?);
+    let bar = progress(total(&spans, opened).await);
     for span in spans {
         let query = Query {
             span,
@@ -261,6 +253,24 @@ async fn each(
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The number of records of `spans`, for a progress bar; 0 if nobody sees the bar, or a counter is damaged: that must not
+/// keep records from being exported.
+async fn total(spans: &[Span], opened: &Opened) -> usize {
+    if !std::io::stderr().is_terminal() {
+        return 0;
+    }
+    let mut total: u64 = 0;
+    for &span in spans {
+        let Ok(days) = opened.ledger.counts(span, deadline()).await else {
+            return 0;
+        };
+        for day in days {
+            total = total.saturating_add(day.total());
+        }
+    }
+    total as usize
 }
 
 /// The days of the arguments, in spans of up to a year.

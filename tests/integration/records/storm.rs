@@ -95,7 +95,9 @@ impl Storm {
             classes.insert(reviews::id(&version), class);
             photos.push(version);
         }
-        let faults: Vec<Fault> = Fault::WIRE
+        // A kill ends the processes of the function. Clients are killed in `Client::change`.
+        let faults = [&Fault::WIRE[..], &Fault::KILLS].concat();
+        let faults: Vec<Fault> = faults
             .into_iter()
             .filter(|fault| *fault != Fault::Delay)
             .collect();
