@@ -203,38 +203,26 @@ impl ObjectVersion {
 
     /// `s3://bucket/key?versionId=…`, percent-encoded: the first `?` begins the version id.
     pub fn uri(&self) -> String {
-        let Self {
-            bucket,
-            key,
-            version,
-        } = self;
-        let key = utf8_percent_encode(key, URL_PATH);
-        match version {
-            Some(version) => {
-                let version = utf8_percent_encode(version.as_str(), URL_PATH);
-                format!("s3://{bucket}/{key}?versionId={version}")
-            }
-            None => format!("s3://{bucket}/{key}"),
-        }
+        self.address(&format!("s3://{}", self.bucket))
     }
 
     /// Virtual-hosted URL of this version, percent-encoded.
     pub fn url(&self, region: &str) -> String {
-        let Self {
-            bucket,
-            key,
-            version,
-        } = self;
-        let key = utf8_percent_encode(key, URL_PATH);
-        let url = format!("https://{bucket}.s3.{region}.amazonaws.com/{key}");
-        match version {
+        self.address(&format!(
+            "https://{}.s3.{region}.amazonaws.com",
+            self.bucket
+        ))
+    }
+
+    /// Key and version after the address of the `bucket`.
+    fn address(&self, bucket: &str) -> String {
+        let key = utf8_percent_encode(&self.key, URL_PATH);
+        match &self.version {
             Some(version) => {
-                format!(
-                    "{url}?versionId={}",
-                    utf8_percent_encode(version.as_str(), URL_PATH)
-                )
+                let version = utf8_percent_encode(version.as_str(), URL_PATH);
+                format!("{bucket}/{key}?versionId={version}")
             }
-            None => url,
+            None => format!("{bucket}/{key}"),
         }
     }
 }

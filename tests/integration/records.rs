@@ -74,3 +74,11 @@ async fn through_proxy(stack: &Stack, arguments: &[&str]) -> Output {
         .env("AWS_REGION", "us-east-1");
     command.output().await.unwrap()
 }
+
+/// Uploads an object that is no photo, and delivers it. Returns its version.
+async fn rejected_photo(stack: &Stack) -> Version {
+    let key = "a.txt";
+    let version = upload(stack, &mut Reference::new(), key, None).await;
+    deliver(stack, &version).await.unwrap();
+    version
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 
-use super::{json, photos, run};
+use super::{json, photos, rejected_photo, run};
 use crate::support::{
     command::json_lines,
     item::{Item, string},
@@ -134,13 +134,7 @@ async fn damaged(kind: &str) -> Stack {
     let ids: Vec<&str> = photos.iter().map(|(_, id)| id.as_str()).collect();
     json(&stack, &["review", ids[0], "--class", "ECLW"]).await;
     json(&stack, &["delete", ids[1]]).await;
-    let version = (
-        "a.txt".to_owned(),
-        stack.upload("a.txt", b"no photo".to_vec()).await,
-    );
-    crate::support::promise::deliver(&stack, &version)
-        .await
-        .unwrap();
+    let version = rejected_photo(&stack).await;
     assert_eq!(audit(&stack, &[]).await, []);
     let records = stack.records().await;
     let record = |id: &str| {

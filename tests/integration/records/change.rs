@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{json, photos, run};
+use super::{json, photos, rejected_photo, run};
 use crate::support::{
     command::{json_lines, stderr},
     event::outcome,
@@ -198,11 +198,7 @@ async fn a_change_that_is_asked_for_twice_is_made_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_photo_has_no_record() {
     let stack = Stack::with(Options::invoked_by_hand()).await;
-    let version = (
-        "a.txt".to_owned(),
-        stack.upload("a.txt", b"no photo".to_vec()).await,
-    );
-    deliver(&stack, &version).await.unwrap();
+    let version = rejected_photo(&stack).await;
     let output = run(&stack, &["records", &reviews::id(&version)]).await;
     assert!(
         stderr(&output).contains("it was rejected, because not a photo"),

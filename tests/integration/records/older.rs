@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{NaiveDate, NaiveTime};
 use serde_json::Value;
 
-use super::{json, photos, run};
+use super::{json, photos, rejected_photo, run};
 use crate::support::{
     item::{Item, number, string},
     stack::{Options, Stack},
@@ -102,13 +102,7 @@ async fn make_older(stack: &Stack) {
 async fn records_of_an_older_version_are_read_and_get_their_night() {
     let stack = Stack::with(Options::invoked_by_hand()).await;
     let photos = photos(&stack, &["FAW", "AAW", "FAW"]).await;
-    let version = (
-        "a.txt".to_owned(),
-        stack.upload("a.txt", b"no photo".to_vec()).await,
-    );
-    crate::support::promise::deliver(&stack, &version)
-        .await
-        .unwrap();
+    rejected_photo(&stack).await;
     let nights = json(&stack, &["counts"]).await;
     make_older(&stack).await;
 
