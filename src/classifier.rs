@@ -1,5 +1,7 @@
 //! The classifier: photo bytes → probabilities and class. This is the CPU-bound stage of the pipeline.
 
+mod self_test;
+
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -13,16 +15,18 @@ use crate::{
     cpus::Cpus,
     error::Error,
     model::{InputTensor, Label, Manifest, Model, ModelError, Probabilities, Thresholds},
-    photo::{self, Encoded, Exif, Limits, Properties, Rejection, sniff},
+    photo::{self, Encoded, Exif, Limits, Properties, Rejection, Thumbnail, sniff},
     prediction::PhotoFile,
 };
+
+pub use self_test::{SelfTest, SelfTestError, TOLERANCE as SELF_TEST_TOLERANCE};
 
 /// A model, its thresholds, the limits on its photos, and the CPUs on which it runs.
 pub struct Classifier {
     model: Model,
     thresholds: Thresholds,
     limits: Limits,
-    cpus: Cpus,
+    cpus: Arc<Cpus>,
 }
 
 /// What the classifier says about a photo.
@@ -66,6 +70,16 @@ impl Classifier {
     ///
     /// If the model is missing or invalid.
     pub fn load(config: &ComputeConfig) -> Result<Self, ModelError> {
+        let cpus = Cpus::new(config.cpus, config.limits.pixels);
+        Self::load_on(config, Arc::new(cpus))
+    }
+
+    /// Loads the model of `config`, which shares `cpus` with other models.
+    ///
+    /// # Errors
+    ///
+    /// If the model is missing or invalid.
+    pub(crate) fn load_on(config: &ComputeConfig, cpus: Arc<Cpus>) -> Result<Self, ModelError> {
         let model = Model::load(&config.model_dir, config.isa, config.cpus)?;
         let thresholds = match config.unknown_below {
             Some(threshold) => Thresholds::same(threshold),
@@ -75,7 +89,7 @@ impl Classifier {
             model,
             thresholds,
             limits: config.limits,
-            cpus: Cpus::new(config.cpus, config.limits.pixels),
+            cpus,
         })
     }
 
@@ -104,7 +118,32 @@ impl Classifier {
     /// # Errors
     ///
     /// [`Error::Model`] if the model fails, [`Error::Aborted`] if the thread ends early.
-    pub async fn classify_in_turn(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Verdict, Error> {
+    pub async fn classify_in_turn(
+        self: &Arc<Self>,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Verdict, Error> {
+        self.in_turn(move |classifier| classifier.classify(bytes.as_ref()))
+            .await?
+    }
+
+    /// Makes the thumbnail of a photo on a thread of its own, once a CPU is free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aborted`] if the thread ends early.
+    pub(crate) async fn thumbnail_in_turn(
+        self: &Arc<Self>,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Result<Vec<u8>, Rejection>, Error> {
+        self.in_turn(move |classifier| classifier.thumbnail(bytes.as_ref()))
+            .await
+    }
+
+    /// Runs `work` on a thread of its own, once a CPU is free.
+    async fn in_turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let permit = self.cpus.acquire().await;
         let classifier = Arc::clone(self);
         // The log line of a panic in a decoder names the photo by this span.
@@ -112,11 +151,19 @@ impl Classifier {
         let compute = move || {
             // Held until the work ends, also when the caller no longer waits for it.
             let _permit = permit;
-            span.in_scope(|| classifier.classify(&bytes))
+            span.in_scope(|| work(&classifier))
         };
         tokio::task::spawn_blocking(compute)
             .await
-            .map_err(Error::Aborted)?
+            .map_err(Error::Aborted)
+    }
+
+    fn thumbnail(&self, bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
+        catch_panic(bytes, || {
+            let thumbnail = Thumbnail::open(bytes, self.limits)?;
+            let _reserved = self.cpus.reserve_pixels(thumbnail.pixels());
+            thumbnail.jpeg()
+        })
     }
 
     /// Classifies a photo. Blocks this thread for tens of milliseconds; inference uses the photo's share of the CPUs.

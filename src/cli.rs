@@ -1,5 +1,6 @@
 //! The command line.
 
+mod api_key;
 mod classify;
 mod compile;
 mod files;
@@ -9,6 +10,7 @@ mod records;
 #[cfg(feature = "stack")]
 mod redeliver;
 mod self_test;
+mod serve;
 mod table;
 mod tables;
 
@@ -51,6 +53,13 @@ enum Command {
     /// afterwards, with 1 if a message was kept.
     #[cfg(feature = "stack")]
     Redeliver(redeliver::Arguments),
+    /// Serve the HTTP API
+    ///
+    /// API_KEYS has the entries that `api-key` prints. PREDICTIONS_TABLE, LEDGER_TABLE and PHOTOS_BUCKET name what it
+    /// serves; without tables it only classifies. SIGHUP loads the models again. SIGTERM lets requests in flight finish.
+    Serve(serve::Arguments),
+    /// Make a key for the HTTP API
+    ApiKey(api_key::Arguments),
     /// List records by night or date, or show some with their history
     Records(records::list::Arguments),
     /// Count the records of each night or date, in a bar chart
@@ -106,6 +115,8 @@ pub fn run() -> ExitCode {
         Command::Local(arguments) => local::run(arguments),
         #[cfg(feature = "stack")]
         Command::Redeliver(arguments) => redeliver::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::ApiKey(arguments) => api_key::run(arguments),
         Command::Records(arguments) => records::list::run(&arguments),
         Command::Counts(arguments) => records::counts::run(&arguments),
         Command::Review(arguments) => records::change::review(&arguments),
@@ -128,7 +139,6 @@ pub fn run() -> ExitCode {
 }
 
 /// Waits for SIGINT (Ctrl-C) or SIGTERM.
-#[cfg(any(feature = "local", feature = "stack"))]
 async fn interrupted() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,5 +1,7 @@
 //! Configuration: every environment variable, parsed and checked once.
 
+mod api;
+
 use std::{
     ffi::{OsStr, OsString},
     fmt,
@@ -34,6 +36,8 @@ const NOON: NaiveTime = match NaiveTime::from_hms_opt(12, 0, 0) {
 const TIME_OF_DAY: &str = "%H:%M";
 /// A record under this probability waits for review.
 const REVIEW_BELOW: f32 = 0.9;
+
+pub use self::api::ApiConfig;
 
 /// What classifying a photo needs. The function, `classify` and `local` use it alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +83,19 @@ pub struct Tables {
     pub predictions: String,
     /// LEDGER_TABLE: the photos that are counted or rejected, and the counters.
     pub ledger: String,
+}
+
+impl Tables {
+    /// Reads the names, like [`ComputeConfig::read`].
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, each with the name of its variable.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(&variable);
+        let tables = environment.tables();
+        environment.finish(tables)
+    }
 }
 
 /// All that is wrong with the environment: one message for each variable.

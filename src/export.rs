@@ -6,6 +6,7 @@ mod camtrap_dp;
 mod csv;
 #[cfg(test)]
 mod fixtures;
+mod run;
 mod training;
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -16,6 +17,7 @@ pub use self::{
         Licences, Metadata, Place, SamplingDesign, Unplaced,
     },
     csv::CsvExport,
+    run::{Export, ExportDaysError, ExportError, Format, MAX_YEARS, Progress, Written, spans},
     training::{TrainingCounts, TrainingExport},
 };
 use crate::model::{Label, NOT_A_MOTH, UNKNOWN};

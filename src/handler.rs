@@ -3,7 +3,10 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -11,29 +14,36 @@ use aws_config::SdkConfig;
 use chrono::Utc;
 use chrono_tz::Tz;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use serde::Serialize;
 use serde_json::Value;
 use tracing::{error, info, warn};
 
 use crate::{
     aws::{self, Bucket, Deadline},
     classifier::Classifier,
-    config::{ConfigError, FunctionConfig},
+    config::{ApiConfig, ConfigError, FunctionConfig},
     error::chain,
     event,
+    http::{
+        Access, Anonymous, Api, Models, Photos, Settings, Store,
+        lambda::{self, LambdaAnswer, LambdaDoor},
+    },
     ledger::Ledger,
     logging,
     model::{Backend, ModelError},
     object::ObjectCreated,
     pipeline::Pipeline,
     respond::{
-        Answer, Invocation, InvocationError, Settled, SettledPart, answer, log_failure,
-        log_outcome, metric_lines, settle,
+        Answer, Invocation, InvocationError, Settled, SettledPart, answer, http_metric_lines,
+        log_failure, log_outcome, metric_lines, settle,
     },
 };
 
 /// The function, ready for events.
 struct Handler {
     pipeline: Pipeline,
+    /// Answers HTTP events; `None` in the function that photos invoke.
+    door: Option<LambdaDoor>,
     region: String,
     time_zone: Tz,
     is_warm: AtomicBool,
@@ -53,6 +63,55 @@ enum StartError {
     Region,
 }
 
+/// What Lambda gets for an event.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reply {
+    /// For an event with photos.
+    Photos(Answer),
+    /// For an HTTP event.
+    Http(Value),
+}
+
+/// The HTTP API of this function.
+fn http_api(
+    config: &FunctionConfig,
+    api: ApiConfig,
+    bucket: String,
+    classifier: Arc<Classifier>,
+    sdk: &SdkConfig,
+) -> Api {
+    let FunctionConfig {
+        compute,
+        record,
+        tables,
+    } = config;
+    let client = aws_sdk_dynamodb::Client::new(sdk);
+    let store = Store {
+        ledger: Ledger::new(client, tables.predictions.clone(), tables.ledger.clone()),
+        rules: record.capture.clone(),
+        photos: Some(Photos::new(
+            &aws_sdk_s3::Client::new(sdk),
+            bucket,
+            api.thumbnails_bucket,
+            compute.limits.bytes,
+        )),
+    };
+    let access = Access {
+        keys: api.keys,
+        anonymous: Anonymous::Nobody,
+    };
+    let settings = Settings {
+        max_photo: compute.limits.bytes,
+        max_body: Some(lambda::MAX_BODY),
+        max_answer: Some(lambda::MAX_ANSWER),
+        cpus: compute.cpus,
+        has_metrics: false,
+    };
+    let models = Models::of_function(&compute.model_dir, classifier);
+    Api::new(models, access, Some(store), settings)
+}
+
 impl From<InvocationError> for Diagnostic {
     fn from(error: InvocationError) -> Self {
         let error_type = match error.is_malformed {
@@ -67,9 +126,9 @@ impl From<InvocationError> for Diagnostic {
 }
 
 impl Handler {
-    fn new(config: FunctionConfig, sdk: &SdkConfig) -> Result<Self, StartError> {
+    fn new(config: FunctionConfig, api: ApiConfig, sdk: &SdkConfig) -> Result<Self, StartError> {
         let region = sdk.region().ok_or(StartError::Region)?.to_string();
-        let classifier = Classifier::load(&config.compute)?;
+        let classifier = Arc::new(Classifier::load(&config.compute)?);
         match classifier.model().backend() {
             // Until the compiled file is fixed, every cold start compiles the model again.
             backend @ Backend::Engine(..) => warn!(%backend, "model"),
@@ -78,12 +137,17 @@ impl Handler {
         let time_zone = config.record.capture.time_zone;
         let max_bytes = config.compute.limits.bytes;
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), max_bytes);
+        let door = api.photos_bucket.clone().map(|bucket| {
+            let classifier = Arc::clone(&classifier);
+            LambdaDoor::new(Arc::new(http_api(&config, api, bucket, classifier, sdk)))
+        });
         let ledger = Ledger::new(
             aws_sdk_dynamodb::Client::new(sdk),
             config.tables.predictions,
             config.tables.ledger,
         );
         Ok(Self {
+            door,
             pipeline: Pipeline::new(bucket, classifier, ledger, config.record),
             region,
             time_zone,
@@ -91,8 +155,36 @@ impl Handler {
         })
     }
 
+    /// Answers an event.
+    async fn handle(&self, event: LambdaEvent<Value>) -> Result<Reply, InvocationError> {
+        match &self.door {
+            Some(door) if lambda::is_http(&event.payload) => {
+                Ok(Reply::Http(self.request(door, event).await))
+            }
+            _ => self.photos(event).await.map(Reply::Photos),
+        }
+    }
+
+    /// Answers an HTTP event.
+    async fn request(&self, door: &LambdaDoor, event: LambdaEvent<Value>) -> Value {
+        let LambdaEvent { payload, context } = event;
+        let LambdaAnswer {
+            answer,
+            status,
+            answered,
+        } = door.answer(payload).await;
+        let (route, duration) = match &answered {
+            Some(answered) => (answered.route.as_str(), answered.duration),
+            None => ("none", Duration::ZERO),
+        };
+        let function = &context.env_config.function_name;
+        let lines = http_metric_lines(function, route, status, duration, Utc::now());
+        print_metrics(&lines);
+        answer
+    }
+
     /// Processes every object of an event. A failed object does not affect the others.
-    async fn handle(&self, event: LambdaEvent<Value>) -> Result<Answer, InvocationError> {
+    async fn photos(&self, event: LambdaEvent<Value>) -> Result<Answer, InvocationError> {
         let LambdaEvent { payload, context } = event;
         let deadline = Deadline::after(remaining(&context));
         let event = event::parse(&payload, &self.region);
@@ -158,7 +250,8 @@ pub fn serve() -> ExitCode {
 
 async fn run() -> Result<(), lambda_runtime::Error> {
     let config = FunctionConfig::read(|name| std::env::var_os(name)).map_err(StartError::from)?;
-    let handler = Handler::new(config, &aws::sdk_config().await)?;
+    let api = ApiConfig::read(|name| std::env::var_os(name)).map_err(StartError::from)?;
+    let handler = Handler::new(config, api, &aws::sdk_config().await)?;
     lambda_runtime::run(service_fn(|event| handler.handle(event))).await
 }
 

@@ -74,6 +74,7 @@ pub mod error;
 pub mod event;
 pub mod export;
 pub mod handler;
+pub mod http;
 pub mod ledger;
 #[cfg(feature = "local")]
 pub mod local;

@@ -50,6 +50,8 @@ pub use self::{
 pub const REGION: &str = "us-east-1";
 /// The bucket whose events invoke the function.
 pub const BUCKET: &str = "moths";
+/// The bucket of thumbnails, which invokes nothing.
+pub const THUMBNAILS_BUCKET: &str = "moths-thumbnails";
 /// Access key id and secret access key that the embedded services accept.
 pub const CREDENTIALS: (&str, &str) = ("local", "local-secret");
 
@@ -60,7 +62,7 @@ pub struct Settings {
     pub config: FunctionConfig,
     /// Folder for objects, tables and the function's log.
     pub folder: PathBuf,
-    /// Port of S3; DynamoDB and Lambda have the two after it. 0 means any three free ports.
+    /// Port of S3; DynamoDB and Lambda have the two after it. 0 means any free ports.
     pub port: u16,
     /// Number of function instances that run at once.
     pub concurrency: usize,

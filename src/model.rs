@@ -33,6 +33,7 @@ pub use manifest::{
     Color, Input, Layout, MANIFEST, Manifest, ManifestError, Output, OutputKind, Preprocess, Resize,
 };
 pub use onnx::check_hash;
+pub(crate) use probabilities::decimal;
 pub use probabilities::{Probabilities, ProbabilitiesError};
 pub use reference::{BINS, InvalidReference, Reference, confidence_bin};
 pub use thresholds::{NOT_A_MOTH, Thresholds, UNKNOWN};

@@ -18,11 +18,13 @@ mod segments;
 mod sniff;
 mod stored;
 mod tensor;
+mod thumbnail;
 
 pub use decode::{Encoded, Limits, Properties};
 pub use exif::{Exif, Position};
 pub use rejection::Rejection;
 pub use resize::resize;
-pub(crate) use sniff::sniff;
+pub(crate) use sniff::{format_name, sniff};
 pub use stored::Image;
 pub use tensor::tensor;
+pub(crate) use thumbnail::{THUMBNAIL_SIDE, Thumbnail};

@@ -56,13 +56,13 @@ impl Pipeline {
     /// Reads photos from `bucket` and counts them in `ledger`, with records as `record` says.
     pub(crate) fn new(
         bucket: Bucket,
-        classifier: Classifier,
+        classifier: Arc<Classifier>,
         ledger: Ledger,
         record: RecordConfig,
     ) -> Self {
         Self {
             bucket,
-            classifier: Arc::new(classifier),
+            classifier,
             ledger,
             deployments: CurrentDeployments::default(),
             record,

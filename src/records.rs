@@ -34,7 +34,11 @@ mod record;
 mod rejections;
 mod state;
 
-pub(crate) use self::audit::{Dates, Finding, Repair, Report};
+pub(crate) use self::{
+    audit::{Dates, Finding, Repair, Report},
+    record::json::RecordJson,
+    rejections::RejectedJson,
+};
 pub use self::{
     change::{Change, ChangeError, ReviewVerdict},
     confusion::{Confusion, Share},
@@ -45,7 +49,7 @@ pub use self::{
     history::{ChangeKind, HistoryEntry},
     list::{ListError, MAX_PAGE, Page},
     names::{Author, NameError, Note},
-    query::{By, Filter, MAX_DAYS, Order, Query, ReviewFilter, Span, SpanError},
+    query::{By, DEFAULT_DAYS, Filter, MAX_DAYS, Order, Query, ReviewFilter, Span, SpanError},
     record::{Captured, Record, Review, ReviewStatus},
     rejections::{MAX_REJECTIONS, Rejected, Rejections},
 };

@@ -11,7 +11,7 @@ mod settle;
 
 pub(crate) use answer::{Answer, InvocationError, answer};
 pub(crate) use log::{log_failure, log_outcome};
-pub(crate) use metrics::{Invocation, metric_lines};
+pub(crate) use metrics::{Invocation, http_metric_lines, metric_lines, milliseconds};
 #[cfg(feature = "stack")]
 pub(crate) use read_outcomes::AnswerError;
 #[cfg(any(feature = "local", feature = "stack"))]

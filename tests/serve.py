@@ -38,7 +38,7 @@ def serve(*options: str, **variables: str) -> Iterator[Served]:
     binary = os.environ.get("CLASSIFIER_BIN")
     assert binary, "set CLASSIFIER_BIN to the path of the classifier's binary"
     process = subprocess.Popen(
-        [binary, "local", "--serve", "--port", str(three_free_ports()), *options],
+        [binary, "local", "--serve", "--port", str(four_free_ports()), *options],
         cwd=ROOT,
         env=os.environ | variables,
         encoding="utf-8",
@@ -61,16 +61,16 @@ def serve(*options: str, **variables: str) -> Iterator[Served]:
         process.wait()
 
 
-def three_free_ports() -> int:
-    for port in range(19500, 19900, 3):
+def four_free_ports() -> int:
+    for port in range(19500, 19900, 4):
         try:
-            for offset in range(3):
+            for offset in range(4):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port + offset))
             return port
         except OSError:
             continue
-    raise AssertionError("no three free ports in a row")
+    raise AssertionError("no four free ports in a row")
 
 
 class Outcomes:

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::get_object::{GetObjectError, GetObjectOutput},
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        head_object::HeadObjectError,
+    },
 };
 use chrono::{DateTime, Utc};
 
@@ -91,6 +94,50 @@ impl Bucket {
         }
     }
 
+    /// The current version of an object, without its content; `None` if there is no such object.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    pub async fn current_version(
+        &self,
+        bucket: &str,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Option<ObjectId>, Error> {
+        let object = ObjectVersion {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version: None,
+        };
+        let mut backoff = Backoff::new("look the object up", deadline);
+        loop {
+            let head = self.client.head_object().bucket(bucket).key(key).send();
+            let source: Source = match backoff.attempt(head).await? {
+                Ok(response) => {
+                    let version = response.version_id.and_then(VersionId::new);
+                    let object = object.as_read(version.as_ref());
+                    let seconds = response.last_modified.map(|at| at.secs());
+                    let id = seconds.and_then(|seconds| {
+                        ObjectId::of_read(&object, response.e_tag.as_deref(), seconds)
+                    });
+                    match id {
+                        Some(id) => return Ok(Some(id)),
+                        None => "the response has no Last-Modified, version id or ETag".into(),
+                    }
+                }
+                Err(error) if is_not_found(&error) => return Ok(None),
+                Err(error) if is_transient(&error) => error.into(),
+                Err(error) => {
+                    return Err(Error::Read {
+                        source: error.into(),
+                    });
+                }
+            };
+            backoff.pause(source).await?;
+        }
+    }
+
     async fn get(
         &self,
         object: &ObjectVersion,
@@ -141,6 +188,17 @@ impl Bucket {
         }
         Ok(Fetched::Object(read, body))
     }
+}
+
+/// Whether S3 says that there is no such object. The response to HEAD has no error code.
+fn is_not_found(error: &SdkError<HeadObjectError>) -> bool {
+    error
+        .as_service_error()
+        .is_some_and(HeadObjectError::is_not_found)
+        || error.raw_response().is_some_and(|raw| {
+            // A delete marker, or no object.
+            matches!(raw.status().as_u16(), 404 | 405)
+        })
 }
 
 /// One attempt at a read.

@@ -1,5 +1,6 @@
 //! `local PATH…`
 
+mod api;
 mod log;
 mod show;
 mod upload;
@@ -18,6 +19,7 @@ use clap::Args;
 use tokio::sync::Semaphore;
 
 use self::{
+    api::ServedApi,
     show::{Photo, Show},
     upload::upload,
 };
@@ -53,8 +55,8 @@ pub(super) struct Arguments {
     /// Keep objects and tables in this folder between runs
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Port of S3; DynamoDB and Lambda have the two after it [default: 9000 with --serve, else any]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65533))]
+    /// Port of S3; DynamoDB, Lambda and the HTTP API have the three after it [default: 9000 with --serve, else any]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65532))]
     port: Option<u16>,
     /// Number of function instances that run at once [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -68,6 +70,8 @@ pub(super) struct Arguments {
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Default port of S3 with --serve.
 const PORT: u16 = 9000;
+/// The HTTP API has the port of S3 and this number.
+const API_OFFSET: u16 = 3;
 /// Uploaded photos without outcome, for each function instance: enough that no instance waits for an upload,
 /// and few enough that uploads and outcomes advance together.
 const AHEAD: usize = 4;
@@ -125,7 +129,7 @@ async fn serve(
         None => std::env::current_exe().context("cannot find this binary")?,
     };
     let settings = Settings {
-        config,
+        config: config.clone(),
         folder,
         port,
         concurrency,
@@ -135,9 +139,14 @@ async fn serve(
         proxies: None,
     };
     let (local, events) = Local::start(settings).await?;
-    if arguments.serve {
-        print_endpoints(&local, arguments.json)?;
-    }
+    let _api = match arguments.serve {
+        true => {
+            let api = ServedApi::start(&config, &local, port + API_OFFSET).await?;
+            print_endpoints(&local, &api, arguments.json)?;
+            Some(api)
+        }
+        false => None,
+    };
     let ended = tokio::select! {
         ended = watch(&arguments, &local, files, AHEAD * concurrency, events) => ended,
         interrupted = interrupted() => interrupted.map(|()| match arguments.serve {
@@ -244,7 +253,7 @@ fn photos(delivery: Delivery) -> anyhow::Result<Vec<(ObjectVersion, Photo)>> {
 
 /// Prints the endpoints and commands to try. With --json they go to standard error, because standard output
 /// is for a program.
-fn print_endpoints(local: &Local, json: bool) -> io::Result<()> {
+fn print_endpoints(local: &Local, api: &ServedApi, json: bool) -> io::Result<()> {
     let endpoints = local.endpoints();
     let (s3, dynamodb, lambda) = (
         url(endpoints.s3),
@@ -252,12 +261,15 @@ fn print_endpoints(local: &Local, json: bool) -> io::Result<()> {
         url(endpoints.lambda),
     );
     let (id, secret) = CREDENTIALS;
+    let api = url(api.address);
     let text = format!(
-        "S3        {s3}  bucket {BUCKET}
+        "HTTP API  {api}  reference {api}/docs/
+S3        {s3}  bucket {BUCKET}
 DynamoDB  {dynamodb}  tables predictions, ledger
 Lambda    {lambda}  function {FUNCTION}
 
 export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={REGION}
+curl {api}/v1/records
 aws --endpoint-url {s3} s3 cp photo.jpg s3://{BUCKET}/
 aws --endpoint-url {s3} s3api list-object-versions --bucket {BUCKET}
 aws --endpoint-url {dynamodb} dynamodb scan --table-name predictions

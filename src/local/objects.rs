@@ -9,7 +9,9 @@ use tokio::{
 };
 use versioned_s3 as s3;
 
-use super::{BUCKET, CREDENTIALS, Delivery, Lambda, LocalError, REGION, is_true};
+use super::{
+    BUCKET, CREDENTIALS, Delivery, Lambda, LocalError, REGION, THUMBNAILS_BUCKET, is_true,
+};
 use crate::error::chain;
 
 /// Opens the object store in `folder`, with the bucket.
@@ -26,6 +28,9 @@ pub(super) fn open(
     };
     let (store, notifications) = s3::Store::open(folder, configuration).map_err(failed)?;
     store.create_bucket(BUCKET, true).map_err(failed)?;
+    store
+        .create_bucket(THUMBNAILS_BUCKET, false)
+        .map_err(failed)?;
     Ok((store, notifications))
 }
 

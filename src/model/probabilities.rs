@@ -95,6 +95,12 @@ impl Probabilities {
     }
 }
 
+/// The number with the digits of `probability`, as in 0.97 for the f32 next to it: the form in JSON.
+pub(crate) fn decimal(probability: f32) -> f64 {
+    let digits = probability.to_string();
+    digits.parse().unwrap_or(f64::from(probability))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,6 +104,20 @@ fn markup(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
+/// Name of the format of `bytes` in answers: jpeg, png or webp.
+///
+/// # Errors
+///
+/// As [`sniff`].
+pub(crate) fn format_name(bytes: &[u8]) -> Result<&'static str, Rejection> {
+    Ok(match sniff(bytes)? {
+        ImageFormat::Png => "png",
+        ImageFormat::WebP => "webp",
+        // `sniff` returns no other.
+        _ => "jpeg",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

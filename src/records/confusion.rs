@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::deltas::confusion_pair;
 use crate::{error::Error, ledger::item::Item};
@@ -12,7 +13,7 @@ use crate::{error::Error, ledger::item::Item};
 const Z: f64 = 1.959_963_984_540_054;
 
 /// What reviewers say about the records of a model version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Confusion {
     /// Numbers of reviewed records, by the model's class and by the reviewer's.
@@ -24,7 +25,7 @@ pub struct Confusion {
 }
 
 /// A share with its Wilson interval of 95 %.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Share {
     /// Number of records in the part.

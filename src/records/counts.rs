@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{By, Span, deltas::LIVE};
+use super::{By, Filter, ListError, MAX_PAGE, Order, Query, Span, deltas::LIVE};
 use crate::{
     aws::Deadline,
     error::Error,
@@ -83,6 +83,57 @@ impl Ledger {
             });
         }
         Ok(days)
+    }
+
+    /// The number of records of one `station` on each day of `span`. There are no counters of stations, so this reads each
+    /// record. `deadline` gives each page of records its time.
+    ///
+    /// # Errors
+    ///
+    /// If the table cannot be read, or has a damaged record: then nobody knows its station.
+    pub async fn counts_of_station(
+        &self,
+        span: Span,
+        station: &str,
+        deadline: impl Fn() -> Deadline,
+    ) -> Result<Vec<DayCounts>, ListError> {
+        let query = Query {
+            span,
+            filter: Filter {
+                station: Some(station.to_owned()),
+                ..Filter::default()
+            },
+            order: Order::Oldest,
+        };
+        let days = span.days().into_iter();
+        let mut days: BTreeMap<NaiveDate, BTreeMap<Label, u64>> =
+            days.map(|day| (day, BTreeMap::new())).collect();
+        let mut cursor = None;
+        loop {
+            let page = self.records(&query, MAX_PAGE, cursor, deadline()).await?;
+            if let Some(damaged) = page.damaged.into_iter().next() {
+                return Err(damaged.into());
+            }
+            for record in &page.records {
+                let day = match span.by() {
+                    By::Night => record.night(),
+                    By::Date => Some(record.date),
+                };
+                let counts = day.and_then(|day| days.get_mut(&day));
+                let counts = counts.ok_or_else(|| Error::RecordItem {
+                    record: record.class_prediction_id(),
+                    attribute: "day of this span",
+                })?;
+                *counts.entry(record.effective_class().clone()).or_default() += 1;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                let days = days.into_iter();
+                return Ok(days
+                    .map(|(day, classes)| DayCounts { day, classes })
+                    .collect());
+            }
+        }
     }
 
     /// The counters of the days of `span` and of `classes`, by ledger key.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{Days, NaiveDate};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     By, Span,
@@ -29,17 +30,18 @@ const REFERENCE_DAYS: usize = 14;
 pub type Histogram = [u64; BINS];
 
 /// Numbers of records by probability, and of those that count as UNKNOWN.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Confidences {
     /// By probability.
+    #[schema(value_type = Vec<u64>, min_items = 10, max_items = 10)]
     pub bins: Histogram,
     /// Of them UNKNOWN.
     pub unknown: u64,
 }
 
 /// What a model version did in a span.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
     /// The model version.
@@ -59,7 +61,7 @@ pub struct Drift {
 }
 
 /// Where a reference comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, strum::Display)]
 #[serde(rename_all = "camelCase")]
 pub enum ReferenceSource {
     /// The validation photos in the model's manifest.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Author, Change, ChangeError, Note, ReviewVerdict,
@@ -23,7 +24,9 @@ use crate::{
 };
 
 /// What a person did to a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, Serialize, ToSchema,
+)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
@@ -58,7 +61,7 @@ impl ChangeKind {
 }
 
 /// One change of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
     /// The revision that it made, from 1.
@@ -67,6 +70,7 @@ pub struct HistoryEntry {
     pub kind: ChangeKind,
     /// The effective class afterwards; of a deletion, before.
     #[serde(rename = "className", serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub class: Label,
     /// Name of the person.
     pub by: String,

@@ -1,16 +1,30 @@
 //! Which records are asked for.
 
-use chrono::NaiveDate;
-use serde::Serialize;
+use chrono::{Days, NaiveDate};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Record, ReviewStatus};
 use crate::model::Label;
 
 /// Longest span, in days: a leap year.
 pub const MAX_DAYS: u64 = 366;
+/// Days of a span without a first day.
+pub const DEFAULT_DAYS: u64 = 30;
 
 /// What the days of a span are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::EnumString)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::Display,
+    strum::EnumString,
+)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum By {
@@ -66,6 +80,24 @@ impl Span {
         }
     }
 
+    /// The days from `from` to `to`; by default the `days` days that end with `to`, or with `today`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_defaults(
+        by: By,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+        days: u64,
+        today: NaiveDate,
+    ) -> Result<Self, SpanError> {
+        let to = to.unwrap_or(today);
+        // At the beginning of time there is no day before.
+        let default = || to.checked_sub_days(Days::new(days - 1)).unwrap_or(to);
+        Self::new(by, from.unwrap_or_else(default), to)
+    }
+
     /// What its days are.
     pub fn by(self) -> By {
         self.by
@@ -98,7 +130,18 @@ impl Span {
 }
 
 /// The order of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::EnumString)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::Display,
+    strum::EnumString,
+)]
 #[strum(serialize_all = "camelCase")]
 #[serde(rename_all = "camelCase")]
 pub enum Order {
@@ -111,7 +154,18 @@ pub enum Order {
 }
 
 /// What is known of the review of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::EnumString)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::Display,
+    strum::EnumString,
+)]
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum ReviewFilter {

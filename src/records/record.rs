@@ -1,6 +1,6 @@
 //! A record: what both tables say about one photo that was counted.
 
-mod json;
+pub(crate) mod json;
 mod read;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};

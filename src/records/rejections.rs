@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{
     Span,
@@ -40,19 +41,30 @@ pub struct Rejections {
     pub damaged: Vec<Error>,
 }
 
+/// A photo that was refused.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Rejection)]
+pub(crate) struct RejectedJson<'a> {
+    /// Bucket of the photo.
+    bucket: &'a str,
+    /// Object key of the photo.
+    key: &'a str,
+    /// Version id of the photo.
+    version_id: Option<&'a str>,
+    /// Why, and what to do.
+    #[schema(example = "not a photo: send JPEG, PNG or WebP")]
+    reason: &'a str,
+    /// Date of the upload in TIME_ZONE; of the rejection, if the object could not be read.
+    date: NaiveDate,
+    /// When it was refused.
+    #[schema(format = DateTime)]
+    rejected_at: String,
+}
+
 impl Serialize for Rejected {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Json<'a> {
-            bucket: &'a str,
-            key: &'a str,
-            version_id: Option<&'a str>,
-            reason: &'a str,
-            date: NaiveDate,
-            rejected_at: String,
-        }
-        Json {
+        RejectedJson {
             bucket: &self.object.bucket,
             key: &self.object.key,
             version_id: self.object.version.as_ref().map(VersionId::as_str),

@@ -40,7 +40,7 @@ pub(crate) struct Invocation<'a> {
 }
 
 /// A duration in milliseconds, rounded to tenths.
-pub(super) fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
@@ -167,6 +167,28 @@ pub(crate) fn metric_lines(invocation: &Invocation<'_>, parts: &[SettledPart]) -
         lines.push(line.finish());
     }
     lines
+}
+
+/// The metrics of an HTTP request: a line for the function, and one for the route.
+pub(crate) fn http_metric_lines(
+    function: &str,
+    route: &str,
+    status: u16,
+    duration: Duration,
+    now: DateTime<Utc>,
+) -> [Value; 2] {
+    [None, Some(("Route", route))].map(|dimension| {
+        let mut line = Line::new(function, now, dimension);
+        line.metric("Requests", "Count", json!(1));
+        line.metric("Latency", "Milliseconds", json!(milliseconds(duration)));
+        line.metric(
+            "4xx",
+            "Count",
+            json!(u8::from((400..500).contains(&status))),
+        );
+        line.metric("5xx", "Count", json!(u8::from(status >= 500)));
+        line.finish()
+    })
 }
 
 /// One line of the embedded metric format.
@@ -327,6 +349,25 @@ mod tests {
                 "Conflicts": 3, "ColdStart": 1,
             })]
         );
+    }
+
+    #[test]
+    fn a_request_counts_for_the_function_and_for_its_route() {
+        let now = DateTime::from_timestamp(1, 0).unwrap();
+        let lines = http_metric_lines(
+            "moths-api",
+            "/v1/counts",
+            503,
+            Duration::from_micros(1_250),
+            now,
+        );
+        assert_eq!(lines[0]["FunctionName"], "moths-api");
+        assert_eq!(lines[0].get("Route"), None);
+        assert_eq!(lines[1]["Route"], "/v1/counts");
+        for line in lines {
+            let values = ["Requests", "Latency", "4xx", "5xx"].map(|name| line[name].clone());
+            assert_eq!(values, [json!(1), json!(1.3), json!(0), json!(1)]);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod faults;
 mod function;
 mod golden;
 mod hostile;
+mod http;
 mod records;
 mod s3;
 #[path = "../support/mod.rs"]

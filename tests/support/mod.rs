@@ -1,5 +1,6 @@
 //! The embedded services with the real binary as the function, and the calls that tests make.
 
+pub(crate) mod api;
 pub(crate) mod command;
 pub(crate) mod event;
 pub(crate) mod exclusive;

@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 20;
 /// A running `local --serve --json`. It is killed when it is dropped.
 pub(crate) struct Served {
     pub(crate) process: Child,
-    /// Port of S3. DynamoDB and Lambda have the two after it.
+    /// Port of S3. DynamoDB, Lambda and the HTTP API have the three after it.
     pub(crate) port: u16,
     /// The lines on standard error up to [`READY`].
     pub(crate) greeting: Vec<String>,
@@ -60,11 +60,11 @@ impl Drop for Served {
     }
 }
 
-/// The first of three free ports in a row, outside of the range that Linux takes for other connections.
+/// The first of four free ports in a row, outside of the range that Linux takes for other connections.
 fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(10_000..30_000);
-        let ports = [port, port + 1, port + 2];
+        let ports = [port, port + 1, port + 2, port + 3];
         let listeners = ports.map(|port| TcpListener::bind(("127.0.0.1", port)));
         if listeners.iter().all(Result::is_ok) {
             return port;

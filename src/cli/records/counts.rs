@@ -6,8 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
-use chrono::NaiveDate;
 use clap::Args;
 use serde_json::json;
 
@@ -16,10 +14,10 @@ use super::{
     span::{ByArgument, DayArguments, check_counted, label},
 };
 use crate::{
-    cli::tables::{Opened, TableArguments, deadline},
+    cli::tables::{TableArguments, deadline},
     model::Label,
     object::Escaped,
-    records::{By, DayCounts, Filter, MAX_PAGE, Order, Query, Span},
+    records::DayCounts,
 };
 
 #[derive(Args)]
@@ -46,7 +44,10 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let opened = arguments.tables.open().await?;
         let span = arguments.days.span(arguments.by.by, &opened)?;
         let mut days = match &arguments.station {
-            Some(station) => of_station(&opened, span, station).await?,
+            Some(station) => {
+                let ledger = &opened.ledger;
+                ledger.counts_of_station(span, station, deadline).await?
+            }
             None => opened.ledger.counts(span, deadline()).await?,
         };
         if let Some(only) = &arguments.class {
@@ -61,52 +62,6 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Counts the records of a station. The counters are those of all stations.
-async fn of_station(opened: &Opened, span: Span, station: &str) -> anyhow::Result<Vec<DayCounts>> {
-    let query = Query {
-        span,
-        filter: Filter {
-            station: Some(station.to_owned()),
-            ..Filter::default()
-        },
-        order: Order::Oldest,
-    };
-    let mut days: BTreeMap<NaiveDate, BTreeMap<Label, u64>> = span
-        .days()
-        .into_iter()
-        .map(|day| (day, BTreeMap::new()))
-        .collect();
-    let mut cursor = None;
-    loop {
-        let page = opened
-            .ledger
-            .records(&query, MAX_PAGE, cursor, deadline())
-            .await?;
-        if let Some(damaged) = page.damaged.into_iter().next() {
-            return Err(damaged.into());
-        }
-        for record in &page.records {
-            let day = match span.by() {
-                By::Night => record.night(),
-                By::Date => Some(record.date),
-            };
-            let day = day.and_then(|day| days.get_mut(&day));
-            let class = record.effective_class().clone();
-            *day.context("a record of another day")?
-                .entry(class)
-                .or_default() += 1;
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    let days = days.into_iter();
-    Ok(days
-        .map(|(day, classes)| DayCounts { day, classes })
-        .collect())
 }
 
 fn lines(days: &[DayCounts], by: &str) -> io::Result<()> {

@@ -2,8 +2,8 @@
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, bail};
-use chrono::{Days, NaiveDate, Utc};
+use anyhow::bail;
+use chrono::{NaiveDate, Utc};
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -20,13 +20,12 @@ use crate::{
         table::progress,
         tables::{Opened, TableArguments, deadline},
     },
-    deployments::Deployments,
     error::chain,
     export::{
-        CamtrapDp, CaptureMethod, CsvExport, LicenceName, Licences, Metadata, SamplingDesign, Taxa,
-        TrainingExport,
+        CaptureMethod, Export, Format, LicenceName, Licences, Metadata, Progress, SamplingDesign,
+        Taxa, Written, spans,
     },
-    records::{MAX_DAYS, MAX_PAGE, Order, Query, Record, Span},
+    records::Span,
 };
 
 #[derive(Args)]
@@ -78,18 +77,6 @@ struct Package {
     media_licence: Option<LicenceName>,
 }
 
-/// Each day is a query, so that more years would take minutes without need.
-const MAX_YEARS: u32 = 20;
-
-/// The form of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
-#[strum(serialize_all = "kebab-case")]
-enum Format {
-    Csv,
-    CamtrapDp,
-    Training,
-}
-
 pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     block_on(async {
         let opened = arguments.tables.open().await?;
@@ -100,89 +87,56 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             bail!("a Camtrap DP package is a zip: name a file with --out");
         }
         let mut output = Output::create(&arguments.out)?;
-        let (taxa, damaged) = (taxa(arguments.format)?, Damaged::default());
-        let damaged = match arguments.format {
-            Format::Csv => csv(arguments, &opened, &mut output, taxa, damaged).await?,
-            Format::CamtrapDp => package(arguments, &opened, &mut output, &taxa, damaged).await?,
-            Format::Training => training(arguments, &opened, &mut output, damaged).await?,
+        let export = Export {
+            format: arguments.format,
+            spans: spans(
+                arguments.by.by,
+                arguments.from,
+                arguments.to,
+                opened.today(),
+            )?,
+            filter: arguments.filter.filter(),
+            taxa: taxa(arguments.format)?,
+            metadata: metadata(&arguments.package),
         };
+        let bar = progress(total(&export.spans, &opened).await);
+        let mut damaged = 0;
+        let written = export.write(
+            &opened.ledger,
+            &mut output,
+            deadline,
+            |progress| match progress {
+                Progress::Records(records) => bar.inc(records as u64),
+                Progress::Damaged(error) => {
+                    damaged += 1;
+                    bar.suspend(|| eprintln!("error: {}", chain(error)));
+                }
+            },
+        );
+        let written = written.await?;
+        bar.finish_and_clear();
+        say(&written);
         output.finish()?;
-        Ok(match damaged.0 {
+        Ok(match damaged {
             0 => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         })
     })
 }
 
-/// Number of records that could not be read. Each is named on standard error.
-#[derive(Default)]
-struct Damaged(u64);
-
-async fn csv(
-    arguments: &Arguments,
-    opened: &Opened,
-    output: &mut Output,
-    taxa: Taxa,
-    mut damaged: Damaged,
-) -> anyhow::Result<Damaged> {
-    let mut export = CsvExport::new(output, taxa)?;
-    each(arguments, opened, &mut damaged, |record| {
-        Ok(export.write(record)?)
-    })
-    .await?;
-    let records = export.finish()?;
-    eprintln!("{records} records");
-    Ok(damaged)
+fn say(written: &Written) {
+    match written {
+        Written::Csv(records) => eprintln!("{records} records"),
+        Written::Training(counts) => eprintln!(
+            "{} reviewed photos. Left out: {} without review, {} that the reviewer could not tell",
+            counts.written, counts.not_reviewed, counts.unknown
+        ),
+        Written::CamtrapDp(counts) => eprintln!(
+            "{} photos, {} observations, {} deployments",
+            counts.media, counts.observations, counts.deployments
+        ),
+    }
 }
-
-async fn training(
-    arguments: &Arguments,
-    opened: &Opened,
-    output: &mut Output,
-    mut damaged: Damaged,
-) -> anyhow::Result<Damaged> {
-    let mut export = TrainingExport::new(output);
-    each(arguments, opened, &mut damaged, |record| {
-        Ok(export.write(record)?)
-    })
-    .await?;
-    let counts = export.finish()?;
-    eprintln!(
-        "{} reviewed photos. Left out: {} without review, {} that the reviewer could not tell",
-        counts.written, counts.not_reviewed, counts.unknown
-    );
-    Ok(damaged)
-}
-
-async fn package(
-    arguments: &Arguments,
-    opened: &Opened,
-    output: &mut Output,
-    taxa: &Taxa,
-    mut damaged: Damaged,
-) -> anyhow::Result<Damaged> {
-    let none = || Deployments::parse(NO_DEPLOYMENTS.as_bytes());
-    let deployments = match opened.ledger.deployments(deadline()).await? {
-        Some(deployments) => deployments,
-        None => none()?,
-    };
-    let metadata = metadata(&arguments.package);
-    let mut export = CamtrapDp::new(&deployments, taxa, &metadata)?;
-    each(arguments, opened, &mut damaged, |record| {
-        Ok(export.write(record)?)
-    })
-    .await?;
-    let counts = export.finish(output)?;
-    eprintln!(
-        "{} photos, {} observations, {} deployments",
-        counts.media, counts.observations, counts.deployments
-    );
-    Ok(damaged)
-}
-
-/// A deployments table without rows.
-const NO_DEPLOYMENTS: &str =
-    "deploymentID,locationID,latitude,longitude,deploymentStart,deploymentEnd\n";
 
 fn metadata(package: &Package) -> Metadata {
     let user = || std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
@@ -209,52 +163,6 @@ fn taxa(format: Format) -> anyhow::Result<Taxa> {
     Ok(taxa)
 }
 
-/// Writes each record that the arguments ask for, the oldest first, with a progress bar.
-async fn each(
-    arguments: &Arguments,
-    opened: &Opened,
-    damaged: &mut Damaged,
-    mut write: impl FnMut(&Record) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let spans = spans(arguments, opened.today())?;
-    let bar = progress(total(&spans, opened).await);
-    for span in spans {
-        let query = Query {
-            span,
-            filter: arguments.filter.filter(),
-            order: Order::Oldest,
-        };
-        let page = |cursor| opened.ledger.records(&query, MAX_PAGE, cursor, deadline());
-        let mut next = Some(page(None).await?);
-        while let Some(mut current) = next {
-            // The next page is on its way while this one is written.
-            let cursor = current.next.take();
-            let ahead = async {
-                match cursor {
-                    Some(cursor) => page(Some(cursor)).await.map(Some),
-                    None => Ok(None),
-                }
-            };
-            let written = async {
-                for record in &current.records {
-                    write(record)?;
-                }
-                bar.inc(current.records.len() as u64);
-                anyhow::Ok(())
-            };
-            let (fetched, written) = tokio::join!(ahead, written);
-            written?;
-            for error in &current.damaged {
-                damaged.0 += 1;
-                bar.suspend(|| eprintln!("error: {}", chain(error)));
-            }
-            next = fetched?;
-        }
-    }
-    bar.finish_and_clear();
-    Ok(())
-}
-
 /// The number of records of `spans`, for a progress bar; 0 if nobody sees the bar, or a counter is damaged: that must not
 /// keep records from being exported.
 async fn total(spans: &[Span], opened: &Opened) -> usize {
@@ -271,29 +179,4 @@ async fn total(spans: &[Span], opened: &Opened) -> usize {
         }
     }
     total as usize
-}
-
-/// The days of the arguments, in spans of up to a year.
-fn spans(arguments: &Arguments, today: NaiveDate) -> anyhow::Result<Vec<Span>> {
-    let to = arguments.to.unwrap_or(today);
-    let year = Days::new(MAX_DAYS - 1);
-    if arguments
-        .from
-        .is_some_and(|from| to.years_since(from) > Some(MAX_YEARS))
-    {
-        bail!("an export has at most {MAX_YEARS} years: choose a later --from, or an earlier --to");
-    }
-    let mut from = match arguments.from {
-        Some(from) => from,
-        None => to.checked_sub_days(year).unwrap_or(to),
-    };
-    let mut spans = Vec::new();
-    loop {
-        let end = from.checked_add_days(year).map_or(to, |end| end.min(to));
-        spans.push(Span::new(arguments.by.by, from, end)?);
-        if end == to {
-            return Ok(spans);
-        }
-        from = end.succ_opt().context("there is no day after the last")?;
-    }
 }

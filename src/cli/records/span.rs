@@ -1,16 +1,13 @@
 //! Days and conditions, as options of a command.
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use clap::{Args, builder::PossibleValuesParser, builder::TypedValueParser};
 
 use crate::{
     cli::tables::{Opened, deadline},
     model::Label,
-    records::{By, Filter, MAX_DAYS, ReviewFilter, Span},
+    records::{By, DEFAULT_DAYS, Filter, MAX_DAYS, ReviewFilter, Span},
 };
-
-/// Number of days without `--from`.
-const DAYS: u64 = 30;
 
 #[derive(Args)]
 pub(in crate::cli) struct DayArguments {
@@ -54,26 +51,21 @@ pub(in crate::cli) struct FilterArguments {
 impl DayArguments {
     /// The days; the last 30 by default.
     pub(in crate::cli) fn span(&self, by: By, opened: &Opened) -> anyhow::Result<Span> {
-        self.span_of(DAYS, by, opened)
+        self.span_of(DEFAULT_DAYS, by, opened)
     }
 
     /// The days; the last year by default.
     pub(in crate::cli) fn long_span(&self, by: By, opened: &Opened) -> anyhow::Result<Span> {
         let days = match self.from.or(self.to) {
-            Some(_) => DAYS,
+            Some(_) => DEFAULT_DAYS,
             None => MAX_DAYS,
         };
         self.span_of(days, by, opened)
     }
 
     fn span_of(&self, days: u64, by: By, opened: &Opened) -> anyhow::Result<Span> {
-        let to = self.to.unwrap_or_else(|| opened.today());
-        let from = match self.from {
-            Some(from) => from,
-            // At the beginning of time there is no day before.
-            None => to.checked_sub_days(Days::new(days - 1)).unwrap_or(to),
-        };
-        Ok(Span::new(by, from, to)?)
+        let today = opened.today();
+        Ok(Span::with_defaults(by, self.from, self.to, days, today)?)
     }
 }
 

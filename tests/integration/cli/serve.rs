@@ -31,7 +31,9 @@ fn serve_runs_until_it_is_interrupted() {
         ])
     });
     let port = served.port;
-    assert!(served.greeting[0].contains(&format!("http://127.0.0.1:{port}")));
+    let api = port + 3;
+    assert!(served.greeting[0].contains(&format!("HTTP API  http://127.0.0.1:{api} ")));
+    assert!(served.greeting[1].contains(&format!("http://127.0.0.1:{port}")));
     let line = served.stdout.next().unwrap().unwrap();
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["outcome"], "recorded");

@@ -1,0 +1,90 @@
+//! The HTTP API of `local --serve`.
+
+use std::{future::pending, net::SocketAddr, sync::Arc};
+
+use crate::{
+    config::FunctionConfig,
+    error::chain,
+    http::{
+        Access, Anonymous, Api, ApiKeys, ModelFolders, Models, Photos, Principal, Role, Server,
+        Settings, Store,
+    },
+    ledger::Ledger,
+    local::{BUCKET, Local, LocalError, THUMBNAILS_BUCKET},
+};
+
+/// The API, running until it is dropped.
+pub(super) struct ServedApi {
+    pub(super) address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for ServedApi {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ServedApi {
+    /// Serves the tables and the bucket of `local` on this `port` of loopback.
+    pub(super) async fn start(
+        config: &FunctionConfig,
+        local: &Local,
+        port: u16,
+    ) -> anyhow::Result<Self> {
+        let FunctionConfig {
+            compute,
+            record,
+            tables,
+        } = config;
+        let (s3, dynamodb) = local.clients();
+        let photos = Photos::new(
+            &s3,
+            BUCKET.to_owned(),
+            Some(THUMBNAILS_BUCKET.to_owned()),
+            compute.limits.bytes,
+        );
+        let store = Store {
+            ledger: Ledger::new(dynamodb, tables.predictions.clone(), tables.ledger.clone()),
+            rules: record.capture.clone(),
+            photos: Some(photos),
+        };
+        let access = Access {
+            keys: ApiKeys::default(),
+            anonymous: Anonymous::ThisMachine(Principal {
+                name: "local".parse()?,
+                role: Role::Admin,
+                station: None,
+            }),
+        };
+        let settings = Settings {
+            max_photo: compute.limits.bytes,
+            max_body: None,
+            max_answer: None,
+            cpus: compute.cpus,
+            has_metrics: true,
+        };
+        let folders = ModelFolders {
+            default: Some(compute.model_dir.clone()),
+            more: None,
+        };
+        let models = Models::new(folders, compute.clone());
+        let api = Arc::new(Api::new(models, access, Some(store), settings));
+        let server = Server::bind("127.0.0.1", port, Arc::clone(&api)).await;
+        let server = server.map_err(|error| LocalError::Listen {
+            port,
+            source: error.into(),
+        })?;
+        let address = server.address();
+        let task = tokio::spawn(async move {
+            let loading = async {
+                // Until then, /readyz says so.
+                if let Err(error) = api.models().reload().await {
+                    tracing::error!(reason = chain(&error), "the API has no model");
+                }
+            };
+            tokio::join!(loading, server.run(pending()));
+        });
+        Ok(Self { address, task })
+    }
+}

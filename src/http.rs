@@ -1,0 +1,233 @@
+//! The HTTP API: one router behind every door.
+//!
+//! | door | how |
+//! |---|---|
+//! | Lambda | the function answers HTTP events of API Gateway and of function URLs: `http/lambda.rs` |
+//! | any container | `serve`: `http/server.rs` |
+//! | SageMaker | the same `serve`: `/ping` and `/invocations` |
+//! | laptop | `local --serve` |
+//!
+//! # The way of a request
+//!
+//! ```text
+//! door ─▶ observe (id, log, metrics, body of a problem) ─▶ identify (who) ─▶ require (role of the route) ─▶ handler
+//! ```
+//!
+//! A handler returns JSON, or a [`problem::Problem`]. Handlers compute nothing themselves: they parse the request, call the
+//! library with a deadline, and translate the result. What one request may take is bounded: bytes and time of a body
+//! (`body.rs`), photos and memory at once (`admission.rs`), connections (`server.rs`).
+
+mod access;
+mod admission;
+mod body;
+mod cache;
+mod classification;
+mod classify;
+mod count_routes;
+mod deployment_routes;
+mod export_routes;
+mod health;
+mod identify;
+pub(crate) mod lambda;
+mod metrics;
+mod model_routes;
+mod models;
+mod observe;
+mod openapi;
+mod parameters;
+mod photo_routes;
+mod photo_schemas;
+mod photos;
+mod problem;
+mod record_routes;
+mod review_routes;
+mod server;
+mod store;
+mod upload_routes;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn, from_fn_with_state},
+    routing::{get, post},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use self::{
+    access::{ApiKeys, ApiKeysError, NewApiKey, Principal, Role},
+    identify::{Access, Anonymous},
+    models::{ModelFolders, Models, ModelsError},
+    server::{ListenError, Server},
+    store::{Photos, Store},
+};
+use self::{
+    admission::Admission,
+    health::Draining,
+    identify::{identify, require},
+    metrics::Metrics,
+    observe::observe,
+    problem::{Kind, Problem},
+};
+use crate::aws::Deadline;
+
+/// Time limit of what one request asks of tables and bucket. API Gateway gives up after 30 s.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// What the routes share.
+pub struct Api {
+    models: Models,
+    access: Access,
+    store: Option<Store>,
+    settings: Settings,
+    admission: Admission,
+    metrics: Metrics,
+    draining: Draining,
+}
+
+/// Limits of an API, and what its door needs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of one photo: MAX_IMAGE_BYTES.
+    pub max_photo: u64,
+    /// Bytes of a body, if the door has a limit.
+    pub max_body: Option<u64>,
+    /// Bytes of an answer, if the door has a limit.
+    pub max_answer: Option<u64>,
+    /// Number of photos that are classified at once.
+    pub cpus: usize,
+    /// Whether `/metrics` is one of the routes.
+    pub has_metrics: bool,
+}
+
+impl Api {
+    /// An API with these `models` for those who have `access`. Without a `store` it only classifies.
+    pub fn new(models: Models, access: Access, store: Option<Store>, settings: Settings) -> Self {
+        Self {
+            models,
+            access,
+            store,
+            admission: Admission::new(settings.cpus),
+            settings,
+            metrics: Metrics::new(),
+            draining: Draining::default(),
+        }
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// The metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be formatted.
+    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.text(&self.models)
+    }
+
+    /// A deadline for the calls of one request.
+    fn deadline(&self) -> Deadline {
+        Deadline::after(DEADLINE)
+    }
+}
+
+/// The router of `api`.
+pub fn router(api: Arc<Api>) -> Router {
+    let (mut router, openapi) = routes().split_for_parts();
+    if api.settings.has_metrics {
+        router = router.route("/metrics", get(health::metrics));
+    }
+    router
+        .merge(openapi::routes(openapi))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn_with_state(Arc::clone(&api), identify))
+        .layer(from_fn_with_state(Arc::clone(&api), observe))
+        .with_state(api)
+}
+
+/// Every route that the reference describes, by the role that it needs.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(open())
+        .merge(of_role(Role::Reader, reader()))
+        .merge(of_role(Role::Uploader, uploader()))
+        .merge(of_role(Role::Reviewer, reviewer()))
+        .merge(of_role(Role::Admin, admin()))
+}
+
+/// Routes for everybody.
+fn open() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .route("/health", get(health::readyz))
+        .route("/ping", get(health::readyz))
+        .route("/problems/{kind}", get(problem::page))
+}
+
+fn reader() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(classify::classify))
+        .routes(routes!(classify::classify_batch))
+        .routes(routes!(classify::classify_with))
+        .route("/classify", post(classify::classify))
+        .route("/batch-classify", post(classify::classify_batch))
+        .route("/invocations", post(classify::classify))
+        .routes(routes!(model_routes::list))
+        .routes(routes!(record_routes::list))
+        .routes(routes!(record_routes::get))
+        .routes(routes!(record_routes::history))
+        .routes(routes!(photo_routes::photo))
+        .routes(routes!(photo_routes::thumbnail))
+        .routes(routes!(count_routes::counts))
+        .routes(routes!(count_routes::rejections))
+        .routes(routes!(count_routes::drift))
+        .routes(routes!(deployment_routes::get))
+        .routes(routes!(export_routes::export))
+}
+
+fn uploader() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(upload_routes::create))
+        .routes(routes!(upload_routes::status))
+}
+
+fn reviewer() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(
+            review_routes::put_review,
+            review_routes::delete_review
+        ))
+        .routes(routes!(review_routes::change_many))
+}
+
+fn admin() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(model_routes::reload))
+        .routes(routes!(review_routes::delete_record))
+        .routes(routes!(review_routes::restore))
+        .routes(routes!(deployment_routes::put))
+}
+
+/// `router`, for callers with this `role` or a greater one.
+fn of_role(role: Role, router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {
+    router.route_layer(from_fn(move |request: Request, next: Next| {
+        require(role, request, next)
+    }))
+}
+
+async fn no_route() -> Problem {
+    Problem::new(Kind::NotFound, "there is no such route: see /docs")
+}
+
+async fn no_method() -> Problem {
+    Problem::new(
+        Kind::MethodNotAllowed,
+        "this route has other methods: see the header Allow",
+    )
+}

@@ -1,0 +1,149 @@
+//! What every request gets: an id, a line in the log, metrics, and the body of its problem.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::HttpBody,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    access::Principal,
+    problem::{PROBLEM_JSON, Problem},
+};
+use crate::respond::milliseconds;
+
+/// Header of the request's id.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that a client may choose.
+const MAX_ID: usize = 64;
+/// The route in log and metrics if no route fits, so that scanners do not make new ones.
+const NO_ROUTE: &str = "none";
+
+/// The id that a door gave the request, such as Lambda's.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// A request that was answered, for the door's metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    /// Route template.
+    pub(crate) route: String,
+    pub(crate) duration: Duration,
+}
+
+/// Middleware around all routes.
+pub(super) async fn observe(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let in_flight = api.metrics.start();
+    let id = request_id(&mut request);
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+    let method = method_name(request.method());
+    let path = request.uri().path().to_owned();
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = with_body(response, &problem, &path, &id);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    // Answers are data: no browser may take one for a page, keep it for others, or show it in a frame.
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    if api.draining.is_on() {
+        // The client takes its next request to another server.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    let principal = response.extensions().get::<Principal>();
+    tracing::info!(
+        target: "access",
+        method,
+        route,
+        status,
+        ms = milliseconds(elapsed),
+        bytes = response.body().size_hint().exact(),
+        request = id,
+        principal = principal.map(|principal| principal.name.as_str()),
+        "request"
+    );
+    api.metrics.answered(method, &route, status, elapsed);
+    drop(in_flight);
+    response.extensions_mut().insert(Answered {
+        route,
+        duration: elapsed,
+    });
+    response
+}
+
+/// The id from the door, from the client, or a new one.
+fn request_id(request: &mut Request) -> String {
+    if let Some(RequestId(id)) = request.extensions_mut().remove::<RequestId>() {
+        return id;
+    }
+    let sent = request.headers().get(X_REQUEST_ID);
+    let sent = sent.and_then(|id| id.to_str().ok());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match sent {
+        Some(id) if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(is_plain) => id.to_owned(),
+        _ => Uuid::new_v4().to_string(),
+    }
+}
+
+/// Methods are a closed list in log and metrics.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+fn with_body(response: Response, problem: &Problem, path: &str, id: &str) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let (json, body) = Json(problem.json(Some(path), Some(id)))
+        .into_response()
+        .into_parts();
+    let length = json.headers.get(header::CONTENT_LENGTH).cloned();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    if let Some(length) = length {
+        parts.headers.insert(header::CONTENT_LENGTH, length);
+    }
+    let media_type = HeaderValue::from_static(PROBLEM_JSON);
+    parts.headers.insert(header::CONTENT_TYPE, media_type);
+    Response::from_parts(parts, body)
+}

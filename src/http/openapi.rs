@@ -1,0 +1,183 @@
+//! `/openapi.json`: the reference of all routes, from the types of the code; and `/docs`, which shows it.
+
+use std::{
+    io::{Cursor, Read},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::Path,
+    http::{HeaderValue, header},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::get,
+};
+use utoipa::{
+    OpenApi,
+    openapi::{
+        ContentBuilder, Ref, RefOr, ResponseBuilder, SecurityRequirement,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+
+use super::{
+    Api,
+    problem::{Kind, PROBLEM_JSON, Problem, ProblemJson},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "moth-classifier",
+        description = "Classifies photos, and shows, reviews and exports the records of those that were counted. Every error is a problem of RFC 9457.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(ProblemJson))
+)]
+struct Reference;
+
+/// Name of the security scheme.
+const BEARER: &str = "bearer";
+
+/// The reference without routes.
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    let mut openapi = Reference::openapi();
+    let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = openapi.components.get_or_insert_default();
+    components.add_security_scheme(BEARER, scheme);
+    openapi
+}
+
+/// The routes of the reference itself.
+pub(super) fn routes(mut openapi: utoipa::openapi::OpenApi) -> Router<Arc<Api>> {
+    complete(&mut openapi);
+    let reference = Arc::new(openapi);
+    Router::new()
+        .route(
+            "/openapi.json",
+            get(async move || Json(Arc::unwrap_or_clone(Arc::clone(&reference)))),
+        )
+        .route("/docs", get(async || Redirect::permanent("/docs/")))
+        .route("/docs/", get(index))
+        .route("/docs/{file}", get(file))
+}
+
+/// Adds to each operation what all have: the problems, and the security of those that are not open.
+fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    for (path, item) in &mut openapi.paths.paths {
+        let is_open = !path.starts_with("/v1/");
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            if !is_open {
+                let needs_key = SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, []);
+                operation.security.get_or_insert_default().push(needs_key);
+            }
+            add_problems(operation, path, is_open);
+        }
+    }
+}
+
+fn add_problems(operation: &mut Operation, path: &str, is_open: bool) {
+    let mut kinds = vec![Kind::Internal, Kind::Unavailable];
+    if !is_open {
+        kinds.extend([
+            Kind::Malformed,
+            Kind::Unauthorized,
+            Kind::Forbidden,
+            Kind::NotFound,
+            Kind::NotAcceptable,
+            Kind::Busy,
+            Kind::Deadline,
+        ]);
+    }
+    if operation.request_body.is_some() {
+        kinds.extend([
+            Kind::SlowBody,
+            Kind::TooManyBytes,
+            Kind::UnsupportedMediaType,
+            Kind::NotPossible,
+        ]);
+    }
+    if path.contains("{id}") {
+        kinds.extend([
+            Kind::Deleted,
+            Kind::Conflict,
+            Kind::RevisionMismatch,
+            Kind::NotPossible,
+        ]);
+    }
+    for kind in kinds {
+        let status = kind.status().as_u16().to_string();
+        let responses = &mut operation.responses.responses;
+        responses.entry(status).or_insert_with(|| problem(kind));
+    }
+}
+
+fn problem(kind: Kind) -> RefOr<utoipa::openapi::Response> {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let response = ResponseBuilder::new()
+        .description(kind.title())
+        .content(PROBLEM_JSON, content);
+    RefOr::T(response.build())
+}
+
+/// Swagger UI's page.
+const INDEX: &str = r##"<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>moth-classifier: HTTP API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="swagger-ui.css"></head>
+<body><div id="swagger-ui"></div>
+<script src="swagger-ui-bundle.js"></script><script src="swagger-initializer.js"></script></body></html>
+"##;
+/// Starts it with this server's reference.
+const INITIALIZER: &str = r##"window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});
+"##;
+/// Swagger UI sets styles from its script.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+async fn index() -> impl IntoResponse {
+    let policy = HeaderValue::from_static(POLICY);
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(INDEX))
+}
+
+async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
+    let media_type = match name.as_str() {
+        "swagger-ui.css" => "text/css; charset=utf-8",
+        "swagger-ui-bundle.js" | "swagger-initializer.js" => "text/javascript; charset=utf-8",
+        "favicon-32x32.png" => "image/png",
+        _ => {
+            return Err(Problem::new(
+                Kind::NotFound,
+                "there is no such file in /docs",
+            ));
+        }
+    };
+    let bytes = match name.as_str() {
+        "swagger-initializer.js" => INITIALIZER.as_bytes().to_vec(),
+        _ => swagger_ui(&name).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?,
+    };
+    Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
+}
+
+/// A file of the vendored Swagger UI.
+fn swagger_ui(name: &str) -> zip::result::ZipResult<Vec<u8>> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
+    let path = archive
+        .file_names()
+        .filter_map(Result::ok)
+        .find(|path| path.ends_with(&format!("/dist/{name}")) && !path.contains("/flavors/"))
+        .map(std::borrow::Cow::into_owned)
+        .ok_or(zip::result::ZipError::FileNotFound)?;
+    let mut bytes = Vec::new();
+    archive.by_name(&path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

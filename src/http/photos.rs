@@ -1,0 +1,282 @@
+//! The photos in a request: a raw body, a form, or JSON.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Multipart, Request},
+    http::{HeaderMap, header},
+};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    body::Received,
+    problem::{Kind, Problem},
+};
+
+/// Highest number of photos in a batch.
+pub(super) const MAX_BATCH: usize = 32;
+/// Base64 with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A photo in a request.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// Its bytes.
+    Bytes {
+        /// Name of the file, if the form says one.
+        name: Option<String>,
+        bytes: Bytes,
+    },
+    /// An object of the bucket.
+    Object(ObjectReference),
+}
+
+/// An object in the bucket of this server.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ObjectReference {
+    /// Object key.
+    #[schema(min_length = 1, max_length = 1024, example = "field-1/IMG_0001.JPG")]
+    pub(super) key: String,
+    /// Version id; the current version if it is absent.
+    #[schema(max_length = 1024)]
+    pub(super) version_id: Option<String>,
+}
+
+/// What a request asks for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// In the order of the request.
+    pub(super) photos: Vec<Sent>,
+    /// Name of the model.
+    pub(super) model: Option<String>,
+    /// Number of predictions.
+    pub(super) top: Option<usize>,
+}
+
+/// The JSON of one photo. Either `image` or `object` is there.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OnePhoto {
+    image: Option<String>,
+    object: Option<ObjectReference>,
+    model: Option<String>,
+    top: Option<usize>,
+}
+
+/// The JSON of several photos.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ManyPhotos {
+    images: Vec<String>,
+    model: Option<String>,
+    top: Option<usize>,
+}
+
+/// How many photos a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    One,
+    Batch,
+}
+
+/// The content types that are read. Others need no body.
+enum Content {
+    Raw,
+    Form,
+    Json,
+}
+
+impl Content {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let value = headers.get(header::CONTENT_TYPE);
+        let Some(value) = value else {
+            return Ok(Self::Raw);
+        };
+        let value = value.to_str().unwrap_or("");
+        let essence = value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
+        match essence.as_str() {
+            "multipart/form-data" => Ok(Self::Form),
+            "application/json" => Ok(Self::Json),
+            "application/octet-stream" | "application/x-image" => Ok(Self::Raw),
+            image if image.starts_with("image/") => Ok(Self::Raw),
+            _ => Err(unsupported(
+                "send a photo as image/jpeg, image/png or image/webp, a form as multipart/form-data, or JSON as application/json (curl: -H 'Content-Type: image/jpeg' --data-binary @photo.jpg)",
+            )),
+        }
+    }
+}
+
+fn unsupported(detail: &str) -> Problem {
+    Problem::new(Kind::UnsupportedMediaType, detail)
+}
+
+/// Fails before the body is read, if its content type is none that a route for this `number` of photos reads.
+pub(super) fn check_content(headers: &HeaderMap, number: Number) -> Result<(), Problem> {
+    match (Content::of(headers)?, number) {
+        (Content::Raw, Number::Batch) => Err(unsupported(
+            "a batch is a form with several `files`, as multipart/form-data, or JSON with `images`, as application/json",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the photos of a body.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    received: &Received,
+    number: Number,
+) -> Result<Asked, Problem> {
+    let body = received.bytes.clone();
+    let asked = match Content::of(headers)? {
+        Content::Raw => Asked {
+            photos: vec![Sent::Bytes {
+                name: None,
+                bytes: body,
+            }],
+            ..Asked::default()
+        },
+        Content::Form => form(headers, body).await?,
+        Content::Json => match number {
+            Number::One => one_photo(&body)?,
+            Number::Batch => many_photos(&body)?,
+        },
+    };
+    match (number, asked.photos.len()) {
+        (Number::One, 1) | (Number::Batch, 1..=MAX_BATCH) => Ok(asked),
+        (_, 0) => Err(Problem::malformed(
+            "there is no photo: send one in the part `file` of the form",
+        )),
+        (Number::One, photos) => Err(Problem::malformed(format!(
+            "there are {photos} photos: send one, or a batch to /v1/classify/batch"
+        ))),
+        (Number::Batch, photos) => Err(Problem::malformed(format!(
+            "there are {photos} photos, over the limit of {MAX_BATCH} in a batch: send several batches"
+        ))),
+    }
+}
+
+async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Problem::malformed(format!("the form cannot be read: {error}"))
+    };
+    let mut request = Request::new(Body::from(body));
+    *request.headers_mut() = headers.clone();
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|error| failed(&error.body_text()))?;
+    let mut asked = Asked::default();
+    while let Some(part) = form
+        .next_field()
+        .await
+        .map_err(|error| failed(&error.body_text()))?
+    {
+        let name = part.name().unwrap_or("").to_owned();
+        let file = part.file_name().map(ToOwned::to_owned);
+        let bytes = part
+            .bytes()
+            .await
+            .map_err(|error| failed(&error.body_text()))?;
+        let text = || {
+            let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+            text.ok_or_else(|| Problem::malformed(format!("part {name} is not UTF-8")))
+        };
+        match name.as_str() {
+            "file" | "files" | "image" => asked.photos.push(Sent::Bytes { name: file, bytes }),
+            "model" => asked.model = Some(text()?.to_owned()),
+            "top" => asked.top = Some(number("top", text()?)?),
+            _ => {
+                return Err(Problem::malformed(format!(
+                    "the form has an unknown part {name:?}: its parts are file, files, image, model and top"
+                )));
+            }
+        }
+        if asked.photos.len() > MAX_BATCH {
+            break;
+        }
+    }
+    Ok(asked)
+}
+
+fn number(name: &str, text: &str) -> Result<usize, Problem> {
+    text.parse()
+        .map_err(|_| Problem::malformed(format!("{name} is {text:?}, not a whole number")))
+}
+
+fn one_photo(body: &[u8]) -> Result<Asked, Problem> {
+    let OnePhoto {
+        image,
+        object,
+        model,
+        top,
+    } = parse_json(body)?;
+    let photo = match (image, object) {
+        (Some(image), None) => sent(&image, "image")?,
+        (None, Some(object)) => Sent::Object(object),
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Problem::malformed(
+                "the JSON needs either image, a photo in base64, or object, with the key of an object",
+            ));
+        }
+    };
+    Ok(Asked {
+        photos: vec![photo],
+        model,
+        top,
+    })
+}
+
+fn many_photos(body: &[u8]) -> Result<Asked, Problem> {
+    let ManyPhotos { images, model, top } = parse_json(body)?;
+    if images.len() > MAX_BATCH {
+        let photos = images.len();
+        return Err(Problem::malformed(format!(
+            "images has {photos} photos, over the limit of {MAX_BATCH} in a batch: send several batches"
+        )));
+    }
+    let photos = images.iter().enumerate();
+    let photos = photos.map(|(index, image)| sent(image, &format!("images[{index}]")));
+    Ok(Asked {
+        photos: photos.collect::<Result<_, _>>()?,
+        model,
+        top,
+    })
+}
+
+/// Decodes base64, or a data: URI with base64. No other address is ever read.
+fn sent(text: &str, name: &str) -> Result<Sent, Problem> {
+    let encoded = match text.strip_prefix("data:") {
+        Some(uri) => uri.split_once(";base64,").map(|(_, encoded)| encoded),
+        None => Some(text),
+    };
+    let bytes = encoded.and_then(|encoded| BASE64.decode(encoded).ok());
+    let bytes = bytes.ok_or_else(|| {
+        Problem::malformed(format!(
+            "{name} is neither base64 nor a data: URI with base64. Other addresses are not read: send the photo itself"
+        ))
+    })?;
+    Ok(Sent::Bytes {
+        name: None,
+        bytes: bytes.into(),
+    })
+}
+
+/// Parses a JSON body.
+pub(super) fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::malformed(format!("the JSON cannot be read: {error}")))
+}

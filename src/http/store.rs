@@ -1,0 +1,122 @@
+//! Tables and bucket behind the API.
+
+use aws_sdk_s3::config::RequestChecksumCalculation;
+
+use super::{
+    Api,
+    access::Principal,
+    photo_routes::Thumbnails,
+    photos::ObjectReference,
+    problem::{Kind, Problem},
+};
+use crate::{
+    aws::{Bucket, Fetched},
+    capture::Rules,
+    ledger::Ledger,
+    object::{ObjectVersion, VersionId},
+    photo::Rejection,
+};
+
+/// Tables and bucket behind the API.
+pub struct Store {
+    /// The tables.
+    pub ledger: Ledger,
+    /// How the function that writes the tables reads clocks.
+    pub rules: Rules,
+    /// The photos; `None` if the server knows no bucket.
+    pub photos: Option<Photos>,
+}
+
+/// The bucket of the photos.
+pub struct Photos {
+    /// Reads photos.
+    pub(super) bucket: Bucket,
+    /// Name of the bucket.
+    pub(super) name: String,
+    /// Signs URLs.
+    pub(super) client: aws_sdk_s3::Client,
+    /// The thumbnails; `None` if they are made anew each time.
+    pub(super) thumbnails: Option<Thumbnails>,
+}
+
+impl Photos {
+    /// The bucket with this `name`, and the bucket of its thumbnails. Photos with more than `max_bytes` are not read.
+    pub fn new(
+        client: &aws_sdk_s3::Client,
+        name: String,
+        thumbnails: Option<String>,
+        max_bytes: u64,
+    ) -> Self {
+        // Otherwise a signed URL has the checksum of an empty body: https://github.com/awslabs/aws-sdk-rust/issues/1240.
+        let signing = client
+            .config()
+            .to_builder()
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        Self {
+            bucket: Bucket::new(client.clone(), max_bytes),
+            name,
+            client: aws_sdk_s3::Client::from_conf(signing.build()),
+            thumbnails: thumbnails.map(|bucket| Thumbnails::new(client.clone(), bucket)),
+        }
+    }
+}
+
+impl Api {
+    /// Tables and bucket.
+    pub(super) fn store(&self) -> Result<&Store, Problem> {
+        self.store.as_ref().ok_or_else(|| {
+            Problem::new(
+                Kind::NotConfigured,
+                "this server has no tables: it only classifies",
+            )
+        })
+    }
+
+    /// The bucket of the photos.
+    pub(super) fn photos(&self) -> Result<&Photos, Problem> {
+        let photos = self.store()?.photos.as_ref();
+        photos.ok_or_else(|| {
+            Problem::new(
+                Kind::NotConfigured,
+                "this server has no bucket: start it with PHOTOS_BUCKET",
+            )
+        })
+    }
+
+    /// Reads an object of the bucket.
+    pub(super) async fn object(
+        &self,
+        principal: &Principal,
+        reference: &ObjectReference,
+    ) -> Result<Vec<u8>, Problem> {
+        let photos = self.photos()?;
+        if principal.station.is_some() {
+            return Err(Problem::new(
+                Kind::Forbidden,
+                "a key of a station cannot read objects: send the photo itself",
+            ));
+        }
+        let object = ObjectVersion {
+            bucket: photos.name.clone(),
+            key: reference.key.clone(),
+            version: reference.version_id.clone().and_then(VersionId::new),
+        };
+        let gone = || {
+            Problem::new(
+                Kind::NotFound,
+                "the bucket has no such object, or not this version",
+            )
+        };
+        match photos.bucket.fetch(&object, self.deadline()).await? {
+            Fetched::Object(_, bytes) => Ok(bytes),
+            Fetched::TooLarge { bytes, limit, .. } => {
+                Err(Problem::from(&Rejection::TooManyBytes { bytes, limit }))
+            }
+            Fetched::Gone => Err(gone()),
+            Fetched::Archived => Err(Problem::new(
+                Kind::NotPossible,
+                "the object is archived: restore it in S3 first",
+            )),
+        }
+    }
+}

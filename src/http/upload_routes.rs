@@ -1,0 +1,527 @@
+//! `/v1/uploads`: URLs to which clients send photos, and what became of them.
+//!
+//! A photo goes straight to the bucket, so neither its size nor a bad link is a matter of this API. The URL is signed with
+//! `If-None-Match: *`: a client whose connection was cut sends the same request again, and gets 412 if the first one has arrived.
+//! So no photo is stored, or counted, twice. With the SHA-256 of the photo, the key follows from the photo, and so this is true of a
+//! client that has lost the URL, too.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_s3::presigning::PresigningConfig;
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State},
+    http::HeaderMap,
+};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use chrono::{DateTime, FixedOffset, SecondsFormat, SubsecRound, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    access::Principal,
+    photos::parse_json,
+    problem::{Kind, Problem, ProblemJson},
+    store::Photos,
+};
+use crate::{
+    error::chain,
+    photo::Rejection,
+    records::{ChangeError, Record, RecordJson},
+};
+
+/// Highest number of files in one request.
+const MAX_FILES: usize = 50;
+/// Bytes of the request.
+const MAX_REQUEST: u64 = 256 << 10;
+/// Longest name of a file, station or camera, in bytes.
+const MAX_NAME: usize = 100;
+/// How long a URL may be used.
+const VALID: Duration = Duration::from_secs(3600);
+/// Hexadecimal digits that make a key unique.
+const UNIQUE: usize = 12;
+/// Highest length of a content type.
+const MAX_CONTENT_TYPE: usize = 100;
+
+/// Files that a client wants to upload.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UploadRequest)]
+pub(super) struct UploadRequest {
+    /// The files.
+    #[schema(min_items = 1, max_items = 50)]
+    files: Vec<UploadFile>,
+}
+
+/// A file that a client wants to upload.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UploadFile {
+    /// Name of the file. A time in it tells when the photo was taken, if nothing else does.
+    #[schema(min_length = 1, max_length = 100, example = "IMG_20261120_190431.JPG")]
+    name: String,
+    /// Length in bytes. The bucket accepts no other.
+    #[schema(minimum = 1, example = 3_145_728)]
+    bytes: u64,
+    /// Content type.
+    #[schema(
+        max_length = 100,
+        default = "application/octet-stream",
+        pattern = "^[a-z]+/[A-Za-z0-9.+-]+$"
+    )]
+    content_type: Option<String>,
+    /// SHA-256 of the file, hexadecimal. The bucket checks it, and a file that was uploaded before is not stored twice.
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
+    sha256: Option<String>,
+    /// The station.
+    #[schema(min_length = 1, max_length = 100, example = "field-1")]
+    station: Option<String>,
+    /// The camera.
+    #[schema(min_length = 1, max_length = 100)]
+    camera: Option<String>,
+    /// When the photo was taken, if the client knows better than the photo.
+    captured_at: Option<DateTime<FixedOffset>>,
+}
+
+/// What to do with each file.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Uploads {
+    /// One item for each file, in their order.
+    items: Vec<UploadItem>,
+}
+
+/// What to do with a file.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UploadItem {
+    /// Position of the file, from 0.
+    index: usize,
+    /// The status that the file alone would have had.
+    #[schema(minimum = 200, maximum = 599)]
+    status: u16,
+    /// The request to send, if the status is 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload: Option<Upload>,
+    /// What is wrong with the file, otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ProblemJson>)]
+    problem: Option<Problem>,
+}
+
+/// The request that uploads a file. 412 means that it has arrived before.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Upload {
+    /// For GET /v1/uploads/{token}.
+    token: String,
+    /// Object key that the photo gets.
+    key: String,
+    /// Method of the request.
+    #[schema(example = "PUT")]
+    method: String,
+    /// URL of the request.
+    url: String,
+    /// Headers of the request: all of them, with these values. Content-Length follows from the body.
+    headers: std::collections::BTreeMap<String, String>,
+    /// When the URL becomes invalid.
+    expires_at: DateTime<Utc>,
+}
+
+/// What became of an upload.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UploadStatus {
+    /// How far it is.
+    status: Stage,
+    /// The record, if it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RecordJson>)]
+    record: Option<Record>,
+    /// Why the photo was refused, if it is rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// How far an upload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum Stage {
+    /// The bucket does not have the photo yet.
+    Pending,
+    /// The bucket does not have the photo, and the URL is no longer valid.
+    Expired,
+    /// The bucket has the photo, and it waits to be classified.
+    Uploaded,
+    /// It has a record.
+    Recorded,
+    /// It was refused.
+    Rejected,
+    /// Its record was deleted.
+    Deleted,
+}
+
+/// The content of a token. It is no secret, and gives no right: whoever may poll may read every record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    /// Object key.
+    k: String,
+    /// When the URL becomes invalid, in seconds since 1970.
+    e: i64,
+}
+
+impl Token {
+    fn read(text: &str) -> Option<Self> {
+        let json = URL_SAFE_NO_PAD.decode(text).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+
+    fn text(&self) -> String {
+        // A text and a number have a JSON form.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// A file whose description was checked.
+struct Checked {
+    key: String,
+    bytes: i64,
+    content_type: String,
+    sha256: Option<[u8; 32]>,
+    metadata: Vec<(&'static str, String)>,
+}
+
+impl UploadFile {
+    fn check(self, principal: &Principal, limit: u64) -> Result<Checked, Problem> {
+        if self.bytes == 0 {
+            return Err(Problem::from(&Rejection::Empty));
+        }
+        let bytes = i64::try_from(self.bytes).unwrap_or(i64::MAX);
+        if self.bytes > limit {
+            let bytes = self.bytes;
+            return Err(Problem::from(&Rejection::TooManyBytes { bytes, limit }));
+        }
+        let content_type = self
+            .content_type
+            .as_deref()
+            .unwrap_or("application/octet-stream");
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/.+-".contains(c);
+        if content_type.len() > MAX_CONTENT_TYPE
+            || content_type.matches('/').count() != 1
+            || !content_type.chars().all(is_plain)
+        {
+            return Err(Problem::malformed(
+                "contentType is no media type such as image/jpeg",
+            ));
+        }
+        let sha256 = self.sha256.as_deref().map(sha256).transpose()?;
+        let station = principal.station_of(self.station)?;
+        let station = station.map(|text| part("station", &text)).transpose()?;
+        let camera = self.camera.map(|text| part("camera", &text)).transpose()?;
+        if camera.is_some() && station.is_none() {
+            return Err(Problem::malformed("a camera needs a station"));
+        }
+        let unique = match sha256 {
+            Some(hash) => hex::encode(hash),
+            None => Uuid::new_v4().simple().to_string(),
+        };
+        let file = unique_name(&part("name", &self.name)?, &unique[..UNIQUE]);
+        let folders = [station.as_deref(), camera.as_deref()]
+            .into_iter()
+            .flatten();
+        let key: Vec<&str> = folders.chain([file.as_str()]).collect();
+        let mut metadata = Vec::new();
+        for (name, value) in [("station", station.clone()), ("camera", camera.clone())] {
+            // S3 stores ASCII alone as it is. The key has every name.
+            metadata.extend(
+                value
+                    .filter(|value| value.is_ascii())
+                    .map(|value| (name, value)),
+            );
+        }
+        if let Some(at) = self.captured_at {
+            metadata.push(("captured-at", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+        }
+        Ok(Checked {
+            key: key.join("/"),
+            bytes,
+            content_type: content_type.to_owned(),
+            sha256,
+            metadata,
+        })
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], Problem> {
+    let mut hash = [0; 32];
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) => Ok(hash),
+        Err(_) => Err(Problem::malformed("sha256 has not 64 hexadecimal digits")),
+    }
+}
+
+/// Checks a part of a key. It must not be a path, because the first folders are station and camera.
+fn part(name: &str, text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    let is_plain = |c: char| !c.is_control() && c != '/' && c != '\\';
+    match (1..=MAX_NAME).contains(&text.len())
+        && text.chars().all(is_plain)
+        && text != "."
+        && text != ".."
+    {
+        true => Ok(text.to_owned()),
+        false => Err(Problem::malformed(format!(
+            "{name} has not 1 to {MAX_NAME} bytes, or it has control characters or slashes"
+        ))),
+    }
+}
+
+/// The name with `unique` before its extension. The tilde keeps the digits apart from a time in the name.
+fn unique_name(name: &str, unique: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => format!("{stem}~{unique}.{extension}"),
+        _ => format!("{name}~{unique}"),
+    }
+}
+
+impl Photos {
+    /// Signs the request that uploads a file.
+    async fn sign_upload(&self, file: Checked) -> Result<Upload, Problem> {
+        let now = Utc::now().trunc_subsecs(0);
+        let expires_at = now + TimeDelta::from_std(VALID).unwrap_or_default();
+        let mut put = self
+            .client
+            .put_object()
+            .bucket(&self.name)
+            .key(&file.key)
+            .content_length(file.bytes)
+            .content_type(file.content_type)
+            .if_none_match("*");
+        for (name, value) in file.metadata {
+            put = put.metadata(name, value);
+        }
+        if let Some(hash) = file.sha256 {
+            put = put.checksum_sha256(STANDARD.encode(hash));
+        }
+        let signed = match PresigningConfig::expires_in(VALID) {
+            Ok(config) => put.presigned(config).await,
+            Err(error) => return Err(cannot_sign(&error)),
+        };
+        let signed = signed.map_err(|error| cannot_sign(&error))?;
+        let headers = signed
+            .headers()
+            .filter(|(name, _)| *name != "content-length");
+        let token = Token {
+            k: file.key.clone(),
+            e: expires_at.timestamp(),
+        };
+        Ok(Upload {
+            token: token.text(),
+            key: file.key,
+            method: signed.method().to_owned(),
+            url: signed.uri().to_owned(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            expires_at,
+        })
+    }
+}
+
+/// Signing fails without credentials.
+pub(super) fn cannot_sign(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(reason = chain(error), "cannot sign a URL");
+    Problem::new(
+        Kind::Unavailable,
+        "the server cannot sign URLs of its bucket",
+    )
+}
+
+/// Get requests that upload photos
+///
+/// Send each photo with its `upload.method`, `upload.url` and `upload.headers`, then ask for its outcome. If a connection is cut,
+/// send the same request again: 412 says that the photo has arrived.
+#[utoipa::path(post, path = "/v1/uploads", tag = "Uploads", operation_id = "createUploads",
+    request_body = UploadRequest,
+    responses((status = 200, description = "One item for each file", body = Uploads)))]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Uploads>, Problem> {
+    super::review_routes::check_json(&headers)?;
+    let received = api.receive(&headers, body, MAX_REQUEST).await?;
+    let UploadRequest { files } = parse_json(&received.bytes)?;
+    if !(1..=MAX_FILES).contains(&files.len()) {
+        return Err(Problem::malformed(format!(
+            "there are {} files, not 1 to {MAX_FILES}",
+            files.len()
+        )));
+    }
+    let photos = api.photos()?;
+    let mut items = Vec::with_capacity(files.len());
+    for (index, file) in files.into_iter().enumerate() {
+        let upload = match file.check(&principal, api.settings.max_photo) {
+            Ok(checked) => photos.sign_upload(checked).await,
+            Err(problem) => Err(problem),
+        };
+        let (status, upload, problem) = match upload {
+            Ok(upload) => (200, Some(upload), None),
+            Err(problem) => (problem.status().as_u16(), None, Some(problem)),
+        };
+        items.push(UploadItem {
+            index,
+            status,
+            upload,
+            problem,
+        });
+    }
+    Ok(Json(Uploads { items }))
+}
+
+/// Ask what became of an upload
+#[utoipa::path(get, path = "/v1/uploads/{token}", tag = "Uploads", operation_id = "getUpload",
+    params(("token" = String, Path, description = "The token of the upload")),
+    responses((status = 200, description = "How far it is", body = UploadStatus)))]
+pub(super) async fn status(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(token): Path<String>,
+) -> Result<Json<UploadStatus>, Problem> {
+    let token = Token::read(&token).filter(|token| !token.k.is_empty());
+    let token = token.ok_or_else(|| {
+        Problem::new(
+            Kind::NotFound,
+            "this is no token: take that of POST /v1/uploads",
+        )
+    })?;
+    let photos = api.photos()?;
+    let deadline = api.deadline();
+    let stage = |status| UploadStatus {
+        status,
+        record: None,
+        reason: None,
+    };
+    let found = photos
+        .bucket
+        .current_version(&photos.name, &token.k, deadline);
+    let Some(id) = found.await? else {
+        let is_expired = token.e < Utc::now().timestamp();
+        return Ok(Json(stage(if is_expired {
+            Stage::Expired
+        } else {
+            Stage::Pending
+        })));
+    };
+    let status = match api.store()?.ledger.record(id, deadline).await {
+        Ok(record) => {
+            principal.must_see(&record)?;
+            UploadStatus {
+                record: Some(record),
+                ..stage(Stage::Recorded)
+            }
+        }
+        Err(ChangeError::Rejected { reason, .. }) => UploadStatus {
+            reason: Some(reason),
+            ..stage(Stage::Rejected)
+        },
+        Err(ChangeError::NoRecord(_)) => stage(Stage::Uploaded),
+        Err(ChangeError::Deleted { .. }) => stage(Stage::Deleted),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Json(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::access::Role;
+
+    fn file(name: &str) -> UploadFile {
+        UploadFile {
+            name: name.to_owned(),
+            bytes: 10,
+            content_type: None,
+            sha256: Some("ab".repeat(32)),
+            station: Some("field-1".to_owned()),
+            camera: None,
+            captured_at: None,
+        }
+    }
+
+    fn principal(station: Option<&str>) -> Principal {
+        Principal {
+            name: "camera".parse().unwrap(),
+            role: Role::Uploader,
+            station: station.map(ToOwned::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_key_has_station_camera_and_a_unique_name() {
+        let checked = file("IMG_20261120_190431.JPG")
+            .check(&principal(None), 10)
+            .unwrap();
+        assert_eq!(checked.key, "field-1/IMG_20261120_190431~abababababab.JPG");
+        let with_camera = UploadFile {
+            camera: Some("Kamera é".to_owned()),
+            ..file("a")
+        };
+        let checked = with_camera.check(&principal(Some("field-1")), 10).unwrap();
+        assert_eq!(checked.key, "field-1/Kamera é/a~abababababab");
+        assert_eq!(checked.metadata, [("station", "field-1".to_owned())]);
+        let none = UploadFile {
+            station: None,
+            sha256: None,
+            ..file(".jpg")
+        };
+        let checked = none.check(&principal(None), 10).unwrap();
+        assert!(checked.key.starts_with(".jpg~") && checked.key.len() == 17);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_uploaded_says_why() {
+        let bad = [
+            UploadFile {
+                bytes: 0,
+                ..file("a")
+            },
+            UploadFile {
+                bytes: 11,
+                ..file("a")
+            },
+            UploadFile {
+                sha256: Some("ab".to_owned()),
+                ..file("a")
+            },
+            UploadFile {
+                content_type: Some("text".to_owned()),
+                ..file("a")
+            },
+            UploadFile {
+                station: None,
+                camera: Some("c".to_owned()),
+                ..file("a")
+            },
+            UploadFile {
+                station: Some("a/b".to_owned()),
+                ..file("a")
+            },
+            file("../a"),
+            file(".."),
+            file("a\nb"),
+            file(""),
+        ];
+        for file in bad {
+            assert!(file.check(&principal(None), 10).is_err());
+        }
+        let other = file("a").check(&principal(Some("field-2")), 10);
+        assert_eq!(other.err().unwrap().kind(), Kind::Forbidden);
+    }
+}

@@ -1,0 +1,199 @@
+//! The server itself: hostile connections, floods, and its end.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    api::Api,
+    photo::{moth, photo},
+};
+
+/// Bound on the wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn connect(api: &Api) -> TcpStream {
+    let stream = TcpStream::connect(&api.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes, and reads until the server closes the connection.
+fn exchange(api: &Api, bytes: &[u8]) -> String {
+    let mut stream = connect(api);
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn malformed_requests_end_their_connection_alone() {
+    let api = Api::classifier();
+    let bomb = format!(
+        "GET /livez HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n",
+        "a".repeat(100_000)
+    );
+    let many: String = (0..1000).map(|n| format!("A{n}: 1\r\n")).collect();
+    let many = format!("GET /livez HTTP/1.1\r\nHost: x\r\n{many}\r\n");
+    for (bytes, status) in [
+        (bomb.as_str(), " 431 "),
+        (&many, " 431 "),
+        ("hello\r\n\r\n", " 400 "),
+        ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", " 400 "),
+        (
+            "POST /v1/classify HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            " 400 ",
+        ),
+        (
+            "GET http://evil.example/v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            " 401 ",
+        ),
+        (
+            "GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+            " 200 ",
+        ),
+    ] {
+        let answer = exchange(&api, bytes.as_bytes());
+        let line = answer.lines().next().unwrap_or("");
+        assert!(line.contains(status), "{status}: {line}");
+    }
+    assert_eq!(api.get("/livez").status, 200);
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_no_photo() {
+    let api = Api::classifier();
+    let mut stream = connect(&api);
+    let head = "POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&moth()[..500]).unwrap();
+    drop(stream);
+    assert_eq!(
+        api.photo("/v1/classify", &photo("FAW")).ok()["className"],
+        "FAW"
+    );
+}
+
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let api = Api::classifier();
+    // More than the server keeps, and each held open by this side.
+    let idle: Vec<TcpStream> = (0..900).map(|_| connect(&api)).collect();
+    let more: Vec<TcpStream> = (0..300).map(|_| connect(&api)).collect();
+    let started = Instant::now();
+    assert_eq!(
+        api.photo("/v1/classify", &photo("FAW")).ok()["className"],
+        "FAW"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+    // The first one was closed to make room.
+    let mut first = &idle[0];
+    assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
+    drop(more);
+}
+
+#[test]
+fn a_flood_gets_429_and_the_rest_is_answered() {
+    let api = Api::start(
+        &["--without-tables"],
+        &[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")],
+    );
+    let moth = moth();
+    // Each photo has a comment of its own, so that no result is in the cache.
+    let unique = |n: u32| {
+        let mut bytes = moth[..2].to_vec();
+        bytes.extend([0xff, 0xfe, 0, 6]);
+        bytes.extend(n.to_be_bytes());
+        bytes.extend(&moth[2..]);
+        bytes
+    };
+    let statuses: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let requests: Vec<_> = (0..200)
+            .map(|n| {
+                let (api, bytes) = (&api, unique(n));
+                scope.spawn(move || {
+                    let answer = api.photo("/v1/classify", &bytes);
+                    let retry = answer.header("retry-after").to_owned();
+                    (answer.status, retry)
+                })
+            })
+            .collect();
+        requests
+            .into_iter()
+            .map(|request| request.join().unwrap())
+            .collect()
+    });
+    let number = |status| {
+        statuses
+            .iter()
+            .filter(|(other, _)| *other == status)
+            .count()
+    };
+    assert_eq!(number(200) + number(429), 200);
+    assert!(number(200) >= 65, "{} were answered", number(200));
+    assert!(number(429) > 0);
+    assert!(
+        statuses
+            .iter()
+            .all(|(status, retry)| *status == 200 || retry == "1")
+    );
+    assert_eq!(api.photo("/v1/classify", &moth).status, 200);
+}
+
+#[test]
+fn what_was_accepted_is_answered_before_the_end() {
+    for _ in 0..3 {
+        let mut api = Api::start(&["--without-tables"], &[]);
+        let moth = moth();
+        let head = format!(
+            "POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+            moth.len()
+        );
+        // Half of each request is sent before the signal, so that the server has accepted it for sure.
+        let mut requests: Vec<TcpStream> = (0..20).map(|_| connect(&api)).collect();
+        for stream in &mut requests {
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&moth[..1000]).unwrap();
+        }
+        while !api_has_in_flight(&api, 20) {}
+        api.signal("-TERM");
+        for stream in &mut requests {
+            stream.write_all(&moth[1000..]).unwrap();
+        }
+        for stream in &mut requests {
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+            assert!(answer.contains("\"className\":\"AAW\""), "{answer}");
+        }
+        assert!(api.wait().success());
+        assert!(TcpStream::connect(&api.address).is_err());
+    }
+}
+
+/// Whether this number of requests, and the one that asks, are in flight.
+fn api_has_in_flight(api: &Api, number: u32) -> bool {
+    let metrics = String::from_utf8(api.get("/metrics").body).unwrap();
+    metrics.contains(&format!("http_requests_in_flight {}\n", number + 1))
+}
+
+#[test]
+fn a_server_that_stops_says_so() {
+    let mut api = Api::classifier();
+    api.signal("-TERM");
+    // It accepts connections for a second, so that load balancers see this.
+    let draining = loop {
+        let answer = api.get("/readyz");
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    draining.problem(503, "draining");
+    assert_eq!(draining.header("connection"), "close");
+    assert!(api.wait().success());
+}
