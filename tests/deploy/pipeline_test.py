@@ -253,9 +253,13 @@ def test_roles_list_their_actions_and_are_limited_to_the_stack(pipeline):
     }
 
 
-# Statements on resources that are not named after the stack: AWS's transform, key and deployment configurations,
-# resources with a random id, and reading alarms.
+# Statements on resources that are not named after the stack: AWS's transform, key, deployment configurations and the
+# role of API Gateway, resources with a random id, and reading alarms.
 OTHERS = {
+    "HttpApis",
+    "RoleOfApiGateway",
+    "ChangeUserPool",
+    "TagUserPool",
     "ExpandTheTemplate",
     "EncryptTables",
     "HowACanaryGoes",
@@ -275,6 +279,7 @@ def test_no_role_deletes_photos_or_records_or_passes_any_role(pipeline):
                 "s3:DeleteObjectVersion",
                 "dynamodb:DeleteTable",
                 "dynamodb:DeleteItem",
+                "cognito-idp:DeleteUserPool",
             )
             if action == "iam:PassRole":
                 assert statement["Condition"]["StringEquals"]["iam:PassedToService"]
@@ -282,11 +287,21 @@ def test_no_role_deletes_photos_or_records_or_passes_any_role(pipeline):
 
 # The action with which CloudFormation creates a resource of each type.
 MAKES = {
+    "AWS::ApiGatewayV2::Api": "apigateway:POST",
+    "AWS::ApiGatewayV2::Authorizer": "apigateway:POST",
+    "AWS::ApiGatewayV2::Integration": "apigateway:POST",
+    "AWS::ApiGatewayV2::Route": "apigateway:POST",
+    "AWS::ApiGatewayV2::Stage": "apigateway:POST",
     "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
     "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
     "AWS::CodeDeploy::Application": "codedeploy:CreateApplication",
     "AWS::CodeDeploy::DeploymentGroup": "codedeploy:CreateDeploymentGroup",
+    "AWS::Cognito::UserPool": "cognito-idp:CreateUserPool",
+    "AWS::Cognito::UserPoolClient": "cognito-idp:CreateUserPoolClient",
+    "AWS::Cognito::UserPoolDomain": "cognito-idp:CreateUserPoolDomain",
+    "AWS::Cognito::UserPoolGroup": "cognito-idp:CreateGroup",
     "AWS::DynamoDB::Table": "dynamodb:CreateTable",
+    "AWS::Events::EventBus": "events:CreateEventBus",
     "AWS::IAM::Role": "iam:CreateRole",
     "AWS::Lambda::Alias": "lambda:CreateAlias",
     "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
@@ -295,6 +310,7 @@ MAKES = {
     "AWS::Lambda::Permission": "lambda:AddPermission",
     "AWS::Lambda::Version": "lambda:PublishVersion",
     "AWS::Logs::LogGroup": "logs:CreateLogGroup",
+    "AWS::Pipes::Pipe": "pipes:CreatePipe",
     "AWS::S3::Bucket": "s3:CreateBucket",
     "AWS::S3::BucketPolicy": "s3:PutBucketPolicy",
     "AWS::SQS::Queue": "sqs:CreateQueue",
@@ -302,27 +318,88 @@ MAKES = {
 }
 
 
+def deploying(pipeline: dict) -> list[dict]:
+    """The statements of the deploy role."""
+    policy = pipeline["Resources"]["DeployApiPolicy"]["Properties"]
+    assert policy["Roles"] == [{"Ref": "DeployRole"}]
+    return statements([pipeline["Resources"]["DeployRole"], policy])
+
+
+def test_the_policies_of_the_deploy_role_fit_into_the_limits(pipeline):
+    """IAM counts the characters without white space, of all inline policies of a role or of one managed policy."""
+    roles = pipeline["Resources"]
+    longest = {"AWS::Partition": "aws-us-gov", "AWS::Region": "ap-southeast-7", "AWS::AccountId": "1" * 12}
+    longest |= {"StackName": "s" * 29, "Images.Arn": "a" * 100}
+
+    def written(node) -> str:
+        text = json.dumps(node, separators=(",", ":"))
+        text = re.sub(r'\{"Fn::Sub":("[^"]*")\}', r"\1", text)
+        text = re.sub(r'\{"(?:Fn::GetAtt|Ref)":\[?"([\w.]+)[^}]*\}', r'"${\1}"', text).replace(
+            "${Images}", "${Images.Arn}"
+        )
+        return re.sub(r"\$\{([^}]+)\}", lambda name: longest[name[1]], text)
+
+    (inline,) = roles["DeployRole"]["Properties"]["Policies"]
+    assert len(written(inline["PolicyDocument"])) <= 10_240
+    assert len(written(roles["DeployApiPolicy"]["Properties"]["PolicyDocument"])) <= 6_144
+
+
 def test_the_deploy_role_can_create_all_resources_of_the_template(pipeline):
-    may = {
-        action
-        for statement in statements(pipeline["Resources"]["DeployRole"])
-        for action in listed(statement["Action"])
-    }
-    expanded = [resource for delivery in ("Direct", "Queue") for resource in expand(delivery)["Resources"].values()]
+    may = {action for statement in deploying(pipeline) for action in listed(statement["Action"])}
+    expanded = [
+        resource
+        for delivery in ("Direct", "Queue")
+        for api in ("Off", "On")
+        for resource in expand(delivery, api=api)["Resources"].values()
+    ]
     assert {MAKES[resource["Type"]] for resource in expanded} <= may
     # MAKES has no type that the template does not use.
     assert set(MAKES) == {resource["Type"] for resource in expanded}
 
 
 def test_the_deploy_role_is_limited_to_the_names_of_the_template(pipeline):
-    resources = expand("Queue")["Resources"]
-    role = json.dumps(pipeline["Resources"]["DeployRole"])
-    given = {
-        "function:": resources["Function"]["Properties"]["FunctionName"],
-        "dashboard/": resources["Dashboard"]["Properties"]["DashboardName"],
-        "s3:::": resources["Bucket"]["Properties"]["BucketName"],
-        "log-group:": resources["LogGroup"]["Properties"]["LogGroupName"],
+    resources = expand("Queue", api="On")["Resources"]
+    role = json.dumps(deploying(pipeline))
+    given = [
+        ("function:", "FunctionName", "Function", "ApiFunction"),
+        ("dashboard/", "DashboardName", "Dashboard", "ApiDashboard"),
+        ("s3:::", "BucketName", "Bucket", "Thumbnails"),
+        ("log-group:", "LogGroupName", "LogGroup", "ApiLogGroup", "ApiAccessLogGroup"),
+        ("event-bus/", "Name", "EventBus"),
+    ]
+    for prefix, property, *keys in given:
+        for value in (resources[key]["Properties"][property] for key in keys):
+            text = "${AWS::StackName}" if value == {"Ref": "AWS::StackName"} else value["Fn::Sub"]
+            assert prefix + text.replace("AWS::StackName", "StackName") + '"' in role
+    for pipe in ("RecordedPipe", "RejectedPipe"):
+        assert resources[pipe]["Properties"]["Name"]["Fn::Sub"].startswith("${AWS::StackName}-")
+    assert "pipe/${StackName}-*" in role
+    tag = {"moth-classifier": {"Ref": "AWS::StackName"}}
+    assert resources["UserPool"]["Properties"]["UserPoolTags"] == tag
+    for statement in deploying(pipeline):
+        if "cognito-idp" in str(statement["Action"]) and statement["Sid"] != "ReadDomain":
+            conditions = {key: value for test in statement["Condition"].values() for key, value in test.items()}
+            assert conditions.keys() <= {"aws:RequestTag/moth-classifier", "aws:ResourceTag/moth-classifier"}
+            assert list(conditions.values()) == [{"Ref": "StackName"}] * len(conditions)
+
+
+def test_the_deploy_role_hands_roles_only_to_the_services_that_get_one(pipeline):
+    resources = expand("Queue", api="On")["Resources"]
+    trusted = {
+        service
+        for resource in resources.values()
+        if resource["Type"] == "AWS::IAM::Role"
+        for statement in resource["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        for service in listed(statement["Principal"]["Service"])
     }
-    for prefix, value in given.items():
-        text = "${AWS::StackName}" if value == {"Ref": "AWS::StackName"} else value["Fn::Sub"]
-        assert prefix + text.replace("AWS::StackName", "StackName") + '"' in role
+    (passing,) = [s for s in deploying(pipeline) if s.get("Action") == "iam:PassRole"]
+    assert set(passing["Condition"]["StringEquals"]["iam:PassedToService"]) == trusted
+
+
+def test_the_pipeline_passes_any_parameter_to_the_stack(tmp_path):
+    given = {"Api": "On", "ApiKeysParameter": "/moths/api-keys"}
+    done, _ = push(tmp_path, pushed=True, parameters=json.dumps(given))
+    assert done.returncode == 0, done.stderr
+    parameters = json.loads((tmp_path / "parameters.json").read_text())["Parameters"]
+    assert given.items() <= parameters.items()
+    assert parameters.keys() <= yaml_parse(TEMPLATE.read_text())["Parameters"].keys()

@@ -45,7 +45,7 @@ class Cloud:
     """An emulator of AWS, with clients for it."""
 
     def __init__(self, folder: Path):
-        self.port = free_port()
+        self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             "AWS_ACCESS_KEY_ID": "test",
@@ -62,6 +62,7 @@ class Cloud:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "TMPDIR": str(folder),
+            "STATE_DIR": str(folder / "state"),
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
             "LAMBDA_ASYNC_RETRY_MAX_SECONDS": "0.1",
         }

@@ -1,4 +1,7 @@
-"""Tests of template.yaml: lints, and the template as AWS SAM expands it, for both ways of delivery."""
+"""Tests of template.yaml: lints, and the template as AWS SAM expands it, for both ways of delivery.
+
+The tests here are those with Api Off. api_test.py has those with Api On.
+"""
 
 import json
 import os
@@ -57,15 +60,41 @@ def stack(request) -> dict:
     return expand(request.param)
 
 
-def expand(delivery: str = "Direct", release: str = "1795249542 0123abc", **parameters: str) -> dict:
-    """The template as SAM expands it, with the delivery under the key `Delivery`."""
+def expand(delivery: str = "Direct", release: str = "1795249542 0123abc", api: str = "Off", **parameters: str) -> dict:
+    """The template as SAM expands it, with the delivery under the key `Delivery`. Api is decided."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-1")
     source = yaml_parse(TEMPLATE.read_text())
     image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/moths@sha256:" + "0" * 64
-    given = {"ImageUri": image, "Delivery": delivery, "Release": release} | parameters
+    given = {"ImageUri": image, "Delivery": delivery, "Release": release, "Api": api} | parameters
     expanded = transform(source, given, Policies())
     expanded["Delivery"] = delivery
-    return expanded
+    return decide(expanded, api)
+
+
+def decide(expanded: dict, api: str) -> dict:
+    """The template without what CloudFormation leaves out if Api is `api`. Other conditions remain."""
+    assert expanded["Conditions"]["HasApi"] == {"Fn::Equals": [{"Ref": "Api"}, "On"]}
+    for section in ("Resources", "Outputs"):
+        for key, entry in list(expanded[section].items()):
+            if entry.get("Condition") == "HasApi":
+                del entry["Condition"]
+                if api == "Off":
+                    del expanded[section][key]
+
+    def is_decided(node) -> bool:
+        return isinstance(node, dict) and node.get("Fn::If", [None])[0] == "HasApi"
+
+    def resolve(node):
+        if is_decided(node):
+            return resolve(node["Fn::If"][1 if api == "On" else 2])
+        if isinstance(node, dict):
+            return {key: resolve(value) for key, value in node.items() if not is_absent(value)}
+        return [resolve(value) for value in node if not is_absent(value)] if isinstance(node, list) else node
+
+    def is_absent(node) -> bool:
+        return is_decided(node) and resolve(node) == {"Ref": "AWS::NoValue"}
+
+    return resolve(expanded)
 
 
 class Policies:
@@ -197,10 +226,11 @@ def test_no_parameter_removes_a_queue_a_table_or_the_bucket():
     before = of_type(expand(), *KEEPERS)
     assert len(before) == 5
     given = settings()
-    assert len(given) > 25
+    assert len(given) > 30
     for parameters in given:
-        parameters = {"Delivery": "Direct"} | parameters
-        assert of_type(expand(parameters.pop("Delivery"), **parameters), *KEEPERS).keys() == before.keys()
+        parameters = {"Delivery": "Direct", "Api": "Off"} | parameters
+        after = of_type(expand(parameters.pop("Delivery"), api=parameters.pop("Api"), **parameters), *KEEPERS)
+        assert after.keys() - {"Thumbnails", "OutcomeFailureQueue"} == before.keys()
     for name, resource in before.items():
         # It exists with all parameters, and remains when the stack is deleted or the template no longer has it.
         assert "Condition" not in resource, name
