@@ -45,7 +45,9 @@ NOT_RUN = {
     "cargo run --locked --package loom-tests": "the gate runs it",
     "cargo test": "the gate runs all Rust tests",
     "docker": "needs Docker; tests/deploy/image_test.py builds and runs the image without it",
+    "gcloud": "needs a project of Google Cloud",
     "git": "changes the reader's repository and its remotes",
+    "kubectl": "needs a cluster; tests/kubernetes_test.py validates the manifest",
     "pip install": "downloads packages; the gate makes the same environment",
     "python -m pytest": "the gate runs all Python tests",
     "python benches/": "takes minutes, and its result depends on the machine",
@@ -55,6 +57,8 @@ NOT_RUN = {
     "python3 -m venv": "the gate makes the same environment",
     "python3 benches/": "takes minutes, and its result depends on the machine",
 }
+# Programs with a stand-in.
+PROGRAMS = ("aws", "cargo", "docker", "gcloud", "git", "kubectl", "pip", "python", "python3")
 # Programs that the blocks may use as they are. Any other program is unknown to bash here, and fails the block.
 REAL = ("cat", "cp", "date", "mkdir", "xargs")
 # Files and folders that are not part of the repository.
@@ -145,7 +149,7 @@ def ran(request, tmp_path_factory) -> Ran:
     settings = {"python": sys.executable, "calls": str(calls), "binary": BINARY, "nowhere": nowhere()}
     stand_in = STAND_IN.format(classifier=str(classifier), **settings)
     files = {classifier: CLASSIFIER.format(**settings)}
-    files |= {programs / name: stand_in for name in ("aws", "cargo", "docker", "git", "pip", "python", "python3")}
+    files |= {programs / name: stand_in for name in PROGRAMS}
     for file, text in files.items():
         file.write_text(text)
         file.chmod(0o755)
