@@ -26,8 +26,9 @@ use moth_classifier::{
     aws::Deadline,
     capture::{Capture, CaptureSource},
     config::FunctionConfig,
+    http::ApiKeys,
     ledger::{Ledger, Written},
-    local::{Local, Settings, tables},
+    local::{Local, Settings, api, tables},
     model::{Label, Probabilities},
     object::{ObjectCreated, ObjectVersion, VersionId},
     prediction::{PhotoFile, Prediction},
@@ -157,6 +158,7 @@ async fn measure(arguments: &Arguments, k: usize, writers: usize, one_in: u64) -
 /// The services, without the function.
 fn settings(folder: &std::path::Path) -> Settings {
     Settings {
+        api: api(ApiKeys::default()),
         config: FunctionConfig::read_with_tables(tables(), |_| None).unwrap(),
         folder: folder.to_owned(),
         port: 0,

@@ -17,6 +17,7 @@
 //! library with a deadline, and translate the result. What one request may take is bounded: bytes and time of a body
 //! (`body.rs`), photos and memory at once (`admission.rs`), connections (`server.rs`).
 
+mod accept;
 mod access;
 mod admission;
 mod body;
@@ -154,10 +155,10 @@ pub fn router(api: Arc<Api>) -> Router {
 fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(open())
-        .merge(of_role(Role::Reader, reader()))
-        .merge(of_role(Role::Uploader, uploader()))
-        .merge(of_role(Role::Reviewer, reviewer()))
-        .merge(of_role(Role::Admin, admin()))
+        .merge(of_role(Role::Reader, in_json(reader()).merge(files())))
+        .merge(of_role(Role::Uploader, in_json(uploader())))
+        .merge(of_role(Role::Reviewer, in_json(reviewer())))
+        .merge(of_role(Role::Admin, in_json(admin())))
 }
 
 /// Routes for everybody.
@@ -182,11 +183,16 @@ fn reader() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(record_routes::list))
         .routes(routes!(record_routes::get))
         .routes(routes!(record_routes::history))
-        .routes(routes!(photo_routes::photo))
-        .routes(routes!(photo_routes::thumbnail))
         .routes(routes!(count_routes::counts))
         .routes(routes!(count_routes::rejections))
         .routes(routes!(count_routes::drift))
+}
+
+/// Routes for readers whose answers are files.
+fn files() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(photo_routes::photo))
+        .routes(routes!(photo_routes::thumbnail))
         .routes(routes!(deployment_routes::get))
         .routes(routes!(export_routes::export))
 }
@@ -219,6 +225,11 @@ fn of_role(role: Role, router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api
     router.route_layer(from_fn(move |request: Request, next: Next| {
         require(role, request, next)
     }))
+}
+
+/// `router`, for callers that accept JSON: all its answers are JSON.
+fn in_json(router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {
+    router.route_layer(from_fn(accept::json))
 }
 
 async fn no_route() -> Problem {

@@ -35,8 +35,9 @@ use versioned_s3 as s3;
 
 use crate::{
     aws,
-    config::{FunctionConfig, Tables},
+    config::{ApiConfig, FunctionConfig, Tables},
     error::Source,
+    http::ApiKeys,
 };
 
 use folder::{Folder, FolderLock};
@@ -60,6 +61,8 @@ pub const CREDENTIALS: (&str, &str) = ("local", "local-secret");
 pub struct Settings {
     /// Configuration of the function.
     pub config: FunctionConfig,
+    /// Configuration of its HTTP API.
+    pub api: ApiConfig,
     /// Folder for objects, tables and the function's log.
     pub folder: PathBuf,
     /// Port of S3; DynamoDB and Lambda have the two after it. 0 means any free ports.
@@ -323,6 +326,15 @@ pub fn tables() -> Tables {
     Tables {
         predictions: "predictions".to_owned(),
         ledger: "ledger".to_owned(),
+    }
+}
+
+/// An HTTP API on the embedded buckets, with these `keys`.
+pub fn api(keys: ApiKeys) -> ApiConfig {
+    ApiConfig {
+        keys,
+        photos_bucket: Some(BUCKET.to_owned()),
+        thumbnails_bucket: Some(THUMBNAILS_BUCKET.to_owned()),
     }
 }
 

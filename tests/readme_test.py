@@ -1,6 +1,7 @@
-"""Tests of the pages: every shell block is accounted for, the links resolve, and tables agree with the code.
+"""Tests of the pages: every block is accounted for, the links resolve, and tables agree with the code.
 
-bash runs the blocks of each page, in a copy of the repository. The classifier's commands run for real. Every other
+bash runs the shell blocks of each page, and Python the others, in a copy of the repository. The classifier's commands
+run for real: page_servers.py starts its servers at free ports, and `curl` and Python reach them there. Every other
 program is a stand-in that records its arguments. The AWS CLI then parses each recorded `aws` command, up to the
 connection to AWS. NOT_RUN lists the commands that the tests do not run, with the reason; the files, options and targets
 of these must exist. A command that is neither run, parsed nor listed fails the test.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+import page_servers
 from serve import serve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +62,9 @@ NOT_RUN = {
 # Programs with a stand-in.
 PROGRAMS = ("aws", "cargo", "docker", "gcloud", "git", "kubectl", "pip", "python", "python3")
 # Programs that the blocks may use as they are. Any other program is unknown to bash here, and fails the block.
-REAL = ("cat", "cp", "date", "mkdir", "xargs")
+REAL = ("base64", "cat", "cp", "date", "jq", "mkdir", "tr", "wc", "xargs")
+# Requests of `curl` that the server must refuse, by a part of their command line.
+REFUSED = ("@test_images/bad/photo.heic",)
 # Files and folders that are not part of the repository.
 LOCAL = (".git", "target", "data", "my_model", "venv", "__pycache__", ".pytest_cache", ".ruff_cache", "model.compiled")
 
@@ -79,12 +83,15 @@ print({{"aws": "111122223333", "git": "0123abc"}}.get(name, ""))
 """
 
 CLASSIFIER = """#!{python}
-import json, os, subprocess, sys
+import json, os, pathlib, subprocess, sys
 arguments = sys.argv[1:]
 with open({calls!r}, "a") as file:
     print(json.dumps(["moth-classifier", *arguments]), file=file)
-if "--serve" in arguments:
-    sys.exit(0)  # It would run until Ctrl-C. test_the_blocks_for_local_serve_work runs it.
+if arguments[0] == "serve" or "--serve" in arguments:
+    sys.path.insert(0, {tests!r})
+    import page_servers
+    page_servers.start({binary!r}, arguments, pathlib.Path({programs!r}))
+    sys.exit()
 if "--stack" in arguments or "--predictions" in arguments or arguments[0] == "redeliver":
     # It must get as far as the connection to AWS.
     done = subprocess.run([{binary!r}, *arguments], env={nowhere!r}, capture_output=True, text=True)
@@ -92,6 +99,28 @@ if "--stack" in arguments or "--predictions" in arguments or arguments[0] == "re
     reached = ("cannot read the outputs of the stack", "to read the ledger", "to read the records")
     sys.exit(done.returncode != 1 or not any(text in done.stderr for text in reached))
 os.execv({binary!r}, [{binary!r}, *arguments])
+"""
+
+
+CURL = """#!{python}
+import json, pathlib, subprocess, sys
+sys.path.insert(0, {tests!r})
+import page_servers
+with open({calls!r}, "a") as file:
+    print(json.dumps(["curl", *sys.argv[1:]]), file=file)
+arguments = [page_servers.translate(argument, pathlib.Path({programs!r})) for argument in sys.argv[1:]]
+done = subprocess.run([{curl!r}, "--silent", "--show-error", "--fail-with-body", *arguments])
+is_refused = any(part in argument for part in {refused!r} for argument in arguments)
+sys.exit(done.returncode != (22 if is_refused else 0))
+"""
+
+# Runs the file with a block in Python.
+PYTHON_BLOCK = """#!{python}
+import os, pathlib, sys
+sys.path.insert(0, {tests!r})
+import page_servers
+block = page_servers.translate(pathlib.Path(sys.argv[1]).read_text(), pathlib.Path({programs!r}))
+os.execv({python!r}, [{python!r}, "-c", block])
 """
 
 
@@ -107,12 +136,35 @@ def nowhere() -> dict[str, str]:
     }
 
 
-def shell_blocks(page: str) -> list[str]:
-    """The page's shell blocks. Blocks without a language are diagrams and output; no other language is allowed."""
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The page's blocks with their languages. Blocks without one are diagrams and output."""
     found = re.findall(r"^```([^\n]*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     languages = {language for language, _ in found}
-    assert languages <= {"", "sh"}, f"{page}: mark shell blocks as sh, not {languages}"
-    return [block for language, block in found if language == "sh"]
+    assert languages <= {"", "sh", "python"}, f"{page}: mark blocks as sh or python, not {languages}"
+    return found
+
+
+def shell_blocks(page: str) -> list[str]:
+    return [block for language, block in blocks(page) if language == "sh"]
+
+
+def promises(page: str) -> list[str]:
+    """The commands in the page's table of promises."""
+    table = re.search(r"^\| promise \| command \|\n(?:\|.*\n)+", (ROOT / page).read_text(), re.MULTILINE)
+    return re.findall(r"\| `([^`]+)` \|$", table[0], re.MULTILINE) if table else []
+
+
+def script(page: str, folder: Path) -> str:
+    """All that bash runs of a page. Blocks of a page build on each other: they share variables and files."""
+    lines = ["set -eu"]
+    for number, (language, block) in enumerate(blocks(page)):
+        if language == "sh":
+            lines.append(block)
+        elif language == "python":
+            file = folder / f"block-{number}.py"
+            file.write_text(block)
+            lines.append(f"python-block {shlex.quote(str(file))}")
+    return "\n".join([*lines, *promises(page)])
 
 
 @dataclass
@@ -147,24 +199,30 @@ def ran(request, tmp_path_factory) -> Ran:
     classifier = folder / "target/release/moth-classifier"
     classifier.parent.mkdir(parents=True)
     settings = {"python": sys.executable, "calls": str(calls), "binary": BINARY, "nowhere": nowhere()}
+    settings |= {"tests": str(ROOT / "tests"), "programs": str(programs)}
     stand_in = STAND_IN.format(classifier=str(classifier), **settings)
-    files = {classifier: CLASSIFIER.format(**settings)}
+    files = {
+        classifier: CLASSIFIER.format(**settings),
+        programs / "curl": CURL.format(curl=shutil.which("curl"), refused=REFUSED, **settings),
+        programs / "python-block": PYTHON_BLOCK.format(**settings),
+    }
     files |= {programs / name: stand_in for name in PROGRAMS}
     for file, text in files.items():
         file.write_text(text)
         file.chmod(0o755)
     for name in REAL:
         (programs / name).symlink_to(shutil.which(name))
-    # Blocks of a page build on each other: they share variables and files.
-    script = "set -eu\n" + "".join(shell_blocks(request.param))
-    done = subprocess.run(
-        [shutil.which("bash"), "-c", script],
-        cwd=folder,
-        env=os.environ | {"PATH": str(programs)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{request.param}: {done.stderr}"
+    try:
+        done = subprocess.run(
+            [shutil.which("bash"), "-c", script(request.param, base)],
+            cwd=folder,
+            env=os.environ | {"PATH": str(programs)},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        page_servers.stop(programs)
+    assert done.returncode == 0, f"{request.param}: {done.stderr}{done.stdout[-2000:]}"
     return Ran(request.param, folder, [json.loads(line) for line in calls.read_text().splitlines()])
 
 
@@ -186,7 +244,11 @@ def test_the_aws_cli_parses_every_command(ran):
 def test_every_command_is_accounted_for(ran):
     # Each command in the text was reached.
     text = "".join(shell_blocks(ran.page))
-    for program, written in (("aws", r"(?:^|\(|&& )aws "), ("moth-classifier", r"\btarget/release/moth-classifier ")):
+    for program, written in (
+        ("aws", r"(?:^|\(|&& )aws "),
+        ("curl", r"(?:^|\()curl "),
+        ("moth-classifier", r"\btarget/release/moth-classifier "),
+    ):
         called = sum(call[0] == program for call in ran.calls)
         assert called >= len(re.findall(written, text, re.MULTILINE)), program
     assert ran.calls
@@ -198,6 +260,8 @@ def account_for(call: list[str]) -> None:
     """Fails unless `call` was run or parsed, or NOT_RUN has it and what it names exists."""
     program, *arguments = call
     if program in ("aws", "moth-classifier") or (call[:2] == ["cargo", "run"] and "--" in call):
+        return
+    if program == "curl" and any(argument.startswith("http://127.0.0.1:") for argument in arguments):
         return
     line = shlex.join(call)
     assert any(line.startswith(words) for words in NOT_RUN), f"{line}: run it in a test, or list it in NOT_RUN"
@@ -306,12 +370,12 @@ def test_the_account_refuses(line):
 
 
 def test_the_blocks_for_local_serve_work(tmp_path, monkeypatch):
-    """The README's block for the AWS CLI, against a real `local --serve`."""
+    """The README's block for the HTTP API and the AWS CLI, against a real `local --serve`."""
     (block,) = [block for block in shell_blocks("README.md") if "lambda invoke" in block]
     monkeypatch.setenv("CLASSIFIER_BIN", BINARY)
     (tmp_path / "test_images").symlink_to(ROOT / "test_images")
     with serve(MODEL_DIR="tests/color_model") as served:
-        for port, service in (("9000", "S3"), ("9001", "DynamoDB"), ("9002", "Lambda")):
+        for service, port in page_servers.LOCAL.items():
             block = block.replace(f"http://127.0.0.1:{port}", served.endpoints[service])
         done = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

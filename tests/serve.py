@@ -23,7 +23,7 @@ Version = tuple[str, str]
 @dataclass(frozen=True)
 class Served:
     process: subprocess.Popen
-    # URLs by service name: S3, DynamoDB and Lambda.
+    # URLs by service name: HTTP API, S3, DynamoDB and Lambda.
     endpoints: dict[str, str]
     # Environment variables with credentials and region, for AWS's tools.
     variables: dict[str, str]
@@ -52,7 +52,7 @@ def serve(*options: str, **variables: str) -> Iterator[Served]:
             assert line, f"local --serve ended before it listened: {printed}"
             printed += line
         exports = re.search(r"^export (.*)$", printed, re.MULTILINE)[1]
-        endpoints = dict(re.findall(r"^(S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
+        endpoints = dict(re.findall(r"^(HTTP API|S3|DynamoDB|Lambda) +(http://\S+)", printed, re.MULTILINE))
         yield Served(process, endpoints, dict(pair.split("=", 1) for pair in exports.split()))
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0

@@ -28,7 +28,7 @@ use super::{
     interrupted,
 };
 use crate::{
-    config::FunctionConfig,
+    config::{ApiConfig, FunctionConfig},
     cpus::share,
     event,
     local::{
@@ -130,6 +130,7 @@ async fn serve(
     };
     let settings = Settings {
         config: config.clone(),
+        api: local::api(ApiConfig::read(|name| std::env::var_os(name))?.keys),
         folder,
         port,
         concurrency,

@@ -31,6 +31,18 @@ impl ApiConfig {
         };
         environment.finish(config)
     }
+
+    /// The environment variables from which [`read`](Self::read) gives this configuration again.
+    pub fn to_env(&self) -> Vec<(&'static str, OsString)> {
+        let mut env = vec![("API_KEYS", self.keys.entries().into())];
+        for (name, bucket) in [
+            ("PHOTOS_BUCKET", &self.photos_bucket),
+            ("THUMBNAILS_BUCKET", &self.thumbnails_bucket),
+        ] {
+            env.extend(bucket.as_ref().map(|bucket| (name, bucket.into())));
+        }
+        env
+    }
 }
 
 impl Environment<'_> {

@@ -89,6 +89,28 @@ impl ApiKeys {
     }
 }
 
+impl ApiKeys {
+    /// The text from which they are read.
+    pub(crate) fn entries(&self) -> String {
+        let entries: Vec<String> = self.0.iter().map(ApiKey::entry).collect();
+        entries.join(" ")
+    }
+}
+
+impl ApiKey {
+    fn entry(&self) -> String {
+        let Principal {
+            name,
+            role,
+            station,
+        } = &self.principal;
+        let station = station
+            .as_ref()
+            .map_or(String::new(), |station| format!(":{station}"));
+        format!("{name}:{role}:{}{station}", hex::encode(self.sha256))
+    }
+}
+
 impl FromStr for ApiKeys {
     type Err = ApiKeysError;
 
@@ -164,17 +186,12 @@ impl NewApiKey {
         // A UUID has 122 random bits, so the hash of three of them has 256.
         let bytes: Vec<u8> = random.iter().flat_map(|uuid| *uuid.as_bytes()).collect();
         let key = format!("moth_{}", URL_SAFE_NO_PAD.encode(Sha256::digest(bytes)));
-        let Principal {
-            name,
-            role,
-            station,
-        } = principal;
-        let hash = hex::encode(Sha256::digest(key.as_bytes()));
-        let station = station
-            .as_ref()
-            .map_or(String::new(), |station| format!(":{station}"));
+        let entry = ApiKey {
+            sha256: Sha256::digest(key.as_bytes()).into(),
+            principal: principal.clone(),
+        };
         Self {
-            entry: format!("{name}:{role}:{hash}{station}"),
+            entry: entry.entry(),
             key,
         }
     }
@@ -203,6 +220,7 @@ mod tests {
             assert_eq!(keys.find(&key), Some(&principal(station)));
             assert_eq!(keys.find(&key[1..]), None);
             assert_eq!(keys.find(""), None);
+            assert_eq!(keys.entries().parse(), Ok(keys.clone()));
             assert!(!format!("{keys:?}").contains(&entry[20..40]));
         }
         assert!(" \n".parse::<ApiKeys>().unwrap().is_empty());

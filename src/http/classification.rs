@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Number of predictions in an answer without `top`.
-pub(super) const DEFAULT_TOP: usize = 5;
+pub(super) const DEFAULT_TOP: u64 = 5;
 
 /// What a model says about a photo.
 #[derive(Debug, Serialize, ToSchema)]

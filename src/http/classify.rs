@@ -29,7 +29,7 @@ pub(super) const MAX_BATCH_BYTES: u64 = 64 << 20;
 /// Bytes of a form or JSON beside its photo.
 const SLACK: u64 = 64 << 10;
 /// Highest `top`.
-const MAX_TOP: usize = 1000;
+const MAX_TOP: u64 = 1000;
 /// Whether the result was in the cache.
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -41,7 +41,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub(super) struct ClassifyParameters {
     /// Number of predictions in the answer.
     #[param(minimum = 1, maximum = 1000, default = 5)]
-    top: Option<usize>,
+    top: Option<u64>,
     /// Name of the model.
     model: Option<String>,
 }
@@ -183,6 +183,7 @@ pub(super) async fn classify_batch(
             let name = match &photo {
                 Sent::Bytes { name, .. } => name.clone(),
                 Sent::Object(object) => Some(object.key.clone()),
+                Sent::Unreadable(_) => None,
             };
             let result = photo_of(api, principal, model, photo).await;
             BatchItem::new(index, name, result, choice.top)
@@ -223,15 +224,17 @@ struct Choice {
 impl Choice {
     fn of(api: &Api, parameters: ClassifyParameters, asked: &Asked) -> Result<Self, Problem> {
         let model = parameters.model.as_deref().or(asked.model.as_deref());
-        let top = parameters.top.or(asked.top).unwrap_or(DEFAULT_TOP);
-        if !(1..=MAX_TOP).contains(&top) {
+        let mut tops = [parameters.top, asked.top].into_iter().flatten();
+        if let Some(top) = tops.find(|top| !(1..=MAX_TOP).contains(top)) {
             return Err(Problem::malformed(format!(
                 "top is {top}, not 1 to {MAX_TOP}"
             )));
         }
+        let top = parameters.top.or(asked.top).unwrap_or(DEFAULT_TOP);
         Ok(Self {
             model: api.models.find(model)?,
-            top,
+            // At most MAX_TOP.
+            top: top as usize,
         })
     }
 }
@@ -244,6 +247,7 @@ async fn photo_of(
 ) -> Result<Computed, Problem> {
     match photo {
         Sent::Bytes { bytes, .. } => api.compute(model, bytes).await,
+        Sent::Unreadable(problem) => Err(problem),
         Sent::Object(object) => {
             let photo = api.object(principal, &object).await?;
             api.compute(model, photo).await

@@ -241,6 +241,6 @@ impl From<ExportError> for Problem {
 
 impl From<ExportDaysError> for Problem {
     fn from(error: ExportDaysError) -> Self {
-        Self::malformed(format!("from, to: {error}"))
+        Self::new(Kind::NotPossible, format!("from, to: {error}"))
     }
 }

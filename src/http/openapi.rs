@@ -93,6 +93,7 @@ fn add_problems(operation: &mut Operation, path: &str, is_open: bool) {
             Kind::Forbidden,
             Kind::NotFound,
             Kind::NotAcceptable,
+            Kind::NotPossible,
             Kind::Busy,
             Kind::Deadline,
         ]);
@@ -102,7 +103,6 @@ fn add_problems(operation: &mut Operation, path: &str, is_open: bool) {
             Kind::SlowBody,
             Kind::TooManyBytes,
             Kind::UnsupportedMediaType,
-            Kind::NotPossible,
         ]);
     }
     if path.contains("{id}") {

@@ -57,9 +57,10 @@ pub(super) struct FormSchema {
     #[schema(format = Binary, content_media_type = "application/octet-stream")]
     file: String,
     /// Name of the model.
+    #[schema(nullable = false)]
     model: Option<String>,
     /// Number of predictions in the answer.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 1000, nullable = false)]
     top: Option<usize>,
 }
 
@@ -87,9 +88,10 @@ pub(super) struct BatchFormSchema {
     #[schema(min_items = 1, max_items = 32, format = Binary)]
     files: Vec<String>,
     /// Name of the model.
+    #[schema(nullable = false)]
     model: Option<String>,
     /// Number of predictions in each answer.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 1000, nullable = false)]
     top: Option<usize>,
 }
 

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     body::Received,
+    parameters::whole_or_none,
     problem::{Kind, Problem},
 };
 
@@ -39,6 +40,8 @@ pub(super) enum Sent {
     },
     /// An object of the bucket.
     Object(ObjectReference),
+    /// A photo of a batch that cannot be read.
+    Unreadable(Problem),
 }
 
 /// An object in the bucket of this server.
@@ -61,7 +64,7 @@ pub(super) struct Asked {
     /// Name of the model.
     pub(super) model: Option<String>,
     /// Number of predictions.
-    pub(super) top: Option<usize>,
+    pub(super) top: Option<u64>,
 }
 
 /// The JSON of one photo. Either `image` or `object` is there.
@@ -71,7 +74,8 @@ struct OnePhoto {
     image: Option<String>,
     object: Option<ObjectReference>,
     model: Option<String>,
-    top: Option<usize>,
+    #[serde(default, deserialize_with = "whole_or_none")]
+    top: Option<u64>,
 }
 
 /// The JSON of several photos.
@@ -80,7 +84,8 @@ struct OnePhoto {
 struct ManyPhotos {
     images: Vec<String>,
     model: Option<String>,
-    top: Option<usize>,
+    #[serde(default, deserialize_with = "whole_or_none")]
+    top: Option<u64>,
 }
 
 /// How many photos a route takes.
@@ -212,7 +217,7 @@ async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
     Ok(asked)
 }
 
-fn number(name: &str, text: &str) -> Result<usize, Problem> {
+fn number(name: &str, text: &str) -> Result<u64, Problem> {
     text.parse()
         .map_err(|_| Problem::malformed(format!("{name} is {text:?}, not a whole number")))
 }
@@ -249,9 +254,11 @@ fn many_photos(body: &[u8]) -> Result<Asked, Problem> {
         )));
     }
     let photos = images.iter().enumerate();
-    let photos = photos.map(|(index, image)| sent(image, &format!("images[{index}]")));
+    let photos = photos.map(|(index, image)| {
+        sent(image, &format!("images[{index}]")).unwrap_or_else(Sent::Unreadable)
+    });
     Ok(Asked {
-        photos: photos.collect::<Result<_, _>>()?,
+        photos: photos.collect(),
         model,
         top,
     })
@@ -275,8 +282,12 @@ fn sent(text: &str, name: &str) -> Result<Sent, Problem> {
     })
 }
 
-/// Parses a JSON body.
+/// Parses a JSON body, which is an object.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // serde would read an array as the members of an object in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::malformed("the body is no JSON object"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Problem::malformed(format!("the JSON cannot be read: {error}")))
 }

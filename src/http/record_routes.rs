@@ -101,7 +101,8 @@ impl Store {
 
 /// Reads a class.
 pub(super) fn label(name: &str, text: String) -> Result<Label, Problem> {
-    Label::try_from(text).map_err(|error| Problem::malformed(format!("{name}: {error}")))
+    Label::try_from(text)
+        .map_err(|error| Problem::new(Kind::NotPossible, format!("{name}: {error}")))
 }
 
 /// Checks a probability.
@@ -189,9 +190,9 @@ pub(super) async fn list(
             "limit is {limit}, not 1 to {MAX_LIMIT}"
         )));
     }
-    let cursor: Option<Cursor> = match &parameters.cursor {
+    let cursor: Option<Cursor> = match parameters.cursor.as_deref() {
+        None | Some("") => None,
         Some(text) => Some(text.parse()?),
-        None => None,
     };
     let page = store
         .ledger

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::{Principal, Role},
-    parameters::record_id,
+    parameters::{record_id, whole_or_none},
     photos::parse_json,
     problem::{Kind, Problem},
     record_routes::{label, record_response},
@@ -69,7 +69,7 @@ pub(super) struct ChangesBody {
     changes: Vec<ChangeBody>,
 }
 
-/// A change of one record.
+/// A change of one record. What is wrong with it is in its outcome.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Change)]
@@ -79,15 +79,14 @@ struct ChangeBody {
     /// What to do. Only an admin may delete and restore.
     action: Action,
     /// The class, if the action is relabel.
-    #[schema(min_length = 1, max_length = 100)]
     class_name: Option<String>,
     /// Whether `className` may be a class that neither a model nor a record has.
     #[serde(default)]
     new_class: bool,
     /// Why, for the history.
-    #[schema(min_length = 1, max_length = 2000)]
     note: Option<String>,
     /// The revision that the caller has seen. Needed to change what somebody else reviewed.
+    #[serde(default, deserialize_with = "whole_or_none")]
     revision: Option<u64>,
 }
 
@@ -150,15 +149,13 @@ impl Seen {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let revision = text
+        // Some clients forget the quotes.
+        let quoted = text
             .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .and_then(|text| text.parse().ok());
+            .and_then(|text| text.strip_suffix('"'));
+        let revision = quoted.unwrap_or(text).parse().ok();
         revision.map(Self::Revision).ok_or_else(|| {
-            Problem::new(
-                Kind::RevisionMismatch,
-                "If-Match is no ETag of a record: take that of GET /v1/records/{id}",
-            )
+            Problem::malformed("If-Match is no ETag of a record: take that of GET /v1/records/{id}")
         })
     }
 }
@@ -246,10 +243,10 @@ impl Api {
                 verdict(ReviewVerdict::Relabel(class))
             }
             (Action::Relabel, None) => {
-                return Err(Problem::malformed("relabel needs className"));
+                return Err(not_possible("relabel needs className"));
             }
             (_, Some(_)) => {
-                return Err(Problem::malformed("className is for relabel alone"));
+                return Err(not_possible("className is for relabel alone"));
             }
             (Action::Confirm, None) => verdict(ReviewVerdict::Confirm),
             (Action::Unknown, None) => verdict(ReviewVerdict::Unknown),
@@ -260,6 +257,10 @@ impl Api {
         let note = note.map(|note| note.parse()).transpose()?;
         Ok(Ready { change, note })
     }
+}
+
+fn not_possible(detail: &str) -> Problem {
+    Problem::new(Kind::NotPossible, detail)
 }
 
 /// A change without class and note.
@@ -287,7 +288,7 @@ pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
 #[utoipa::path(put, path = "/v1/records/{id}/review", tag = "Reviews", operation_id = "putReview",
     params(
         ("id" = String, Path, description = "UUID of the photo, or a class, a hyphen and the UUID"),
-        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *", pattern = r#"^("[0-9]{1,9}"|\*)$"#, nullable = false),
     ),
     request_body = ReviewBody,
     responses((status = 200, description = "The record afterwards", body = RecordJson<'static>)))]
@@ -299,9 +300,10 @@ pub(super) async fn put_review(
     body: Body,
 ) -> Result<Response, Problem> {
     check_json(&headers)?;
-    let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
+    let id = record_id(&id)?;
     let received = api.receive(&headers, body, MAX_CHANGE_BYTES).await?;
     let review: ReviewBody = parse_json(&received.bytes)?;
+    let seen = Seen::of(&headers)?;
     let action = match review.verdict {
         Verdict::Confirm => Action::Confirm,
         Verdict::Relabel => Action::Relabel,
@@ -318,7 +320,7 @@ pub(super) async fn put_review(
 #[utoipa::path(delete, path = "/v1/records/{id}/review", tag = "Reviews", operation_id = "deleteReview",
     params(
         ("id" = String, Path, description = "UUID of the photo, or a class, a hyphen and the UUID"),
-        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *", pattern = r#"^("[0-9]{1,9}"|\*)$"#, nullable = false),
     ),
     responses((status = 200, description = "The record afterwards", body = RecordJson<'static>)))]
 pub(super) async fn delete_review(
@@ -340,7 +342,7 @@ pub(super) async fn delete_review(
 #[utoipa::path(delete, path = "/v1/records/{id}", tag = "Records", operation_id = "deleteRecord",
     params(
         ("id" = String, Path, description = "UUID of the photo, or a class, a hyphen and the UUID"),
-        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the record, or *", pattern = r#"^("[0-9]{1,9}"|\*)$"#, nullable = false),
     ),
     responses((status = 204, description = "It is deleted")))]
 pub(super) async fn delete_record(

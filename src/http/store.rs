@@ -1,6 +1,10 @@
 //! Tables and bucket behind the API.
 
-use aws_sdk_s3::config::RequestChecksumCalculation;
+use aws_sdk_s3::{
+    config::RequestChecksumCalculation,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectError,
+};
 
 use super::{
     Api,
@@ -12,6 +16,7 @@ use super::{
 use crate::{
     aws::{Bucket, Fetched},
     capture::Rules,
+    error::{Error, Source},
     ledger::Ledger,
     object::{ObjectVersion, VersionId},
     photo::Rejection,
@@ -96,6 +101,7 @@ impl Api {
                 "a key of a station cannot read objects: send the photo itself",
             ));
         }
+        check_key(&reference.key)?;
         let object = ObjectVersion {
             bucket: photos.name.clone(),
             key: reference.key.clone(),
@@ -107,7 +113,11 @@ impl Api {
                 "the bucket has no such object, or not this version",
             )
         };
-        match photos.bucket.fetch(&object, self.deadline()).await? {
+        let fetched = match photos.bucket.fetch(&object, self.deadline()).await {
+            Err(Error::Read { source }) if is_malformed_version(&source) => return Err(gone()),
+            fetched => fetched?,
+        };
+        match fetched {
             Fetched::Object(_, bytes) => Ok(bytes),
             Fetched::TooLarge { bytes, limit, .. } => {
                 Err(Problem::from(&Rejection::TooManyBytes { bytes, limit }))
@@ -119,4 +129,31 @@ impl Api {
             )),
         }
     }
+}
+
+/// Longest object key, in bytes.
+const MAX_KEY: usize = 1024;
+
+/// Fails for a key that no object has, or that the bucket could not name in an error.
+pub(super) fn check_key(key: &str) -> Result<(), Problem> {
+    // Characters that XML does not have.
+    let is_plain = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    match (1..=MAX_KEY).contains(&key.len()) && key.chars().all(is_plain) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            Kind::NotPossible,
+            format!("the key has not 1 to {MAX_KEY} bytes, or it has control characters"),
+        )),
+    }
+}
+
+/// Whether S3 says that no version can have such an id.
+fn is_malformed_version(source: &Source) -> bool {
+    let error = source.downcast_ref::<SdkError<GetObjectError>>();
+    let error = error.or_else(|| {
+        source
+            .downcast_ref::<Box<SdkError<GetObjectError>>>()
+            .map(|error| &**error)
+    });
+    error.is_some_and(|error| error.code() == Some("InvalidArgument"))
 }

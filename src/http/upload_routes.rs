@@ -26,9 +26,10 @@ use uuid::Uuid;
 use super::{
     Api,
     access::Principal,
+    parameters::whole,
     photos::parse_json,
     problem::{Kind, Problem, ProblemJson},
-    store::Photos,
+    store::{Photos, check_key},
 };
 use crate::{
     error::chain,
@@ -59,31 +60,26 @@ pub(super) struct UploadRequest {
     files: Vec<UploadFile>,
 }
 
-/// A file that a client wants to upload.
+/// A file that a client wants to upload. What is wrong with it is in its item.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UploadFile {
     /// Name of the file. A time in it tells when the photo was taken, if nothing else does.
-    #[schema(min_length = 1, max_length = 100, example = "IMG_20261120_190431.JPG")]
+    #[schema(example = "IMG_20261120_190431.JPG")]
     name: String,
     /// Length in bytes. The bucket accepts no other.
-    #[schema(minimum = 1, example = 3_145_728)]
+    #[schema(example = 3_145_728)]
+    #[serde(deserialize_with = "whole")]
     bytes: u64,
     /// Content type.
-    #[schema(
-        max_length = 100,
-        default = "application/octet-stream",
-        pattern = "^[a-z]+/[A-Za-z0-9.+-]+$"
-    )]
+    #[schema(default = "application/octet-stream", example = "image/jpeg")]
     content_type: Option<String>,
     /// SHA-256 of the file, hexadecimal. The bucket checks it, and a file that was uploaded before is not stored twice.
-    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: Option<String>,
     /// The station.
-    #[schema(min_length = 1, max_length = 100, example = "field-1")]
+    #[schema(example = "field-1")]
     station: Option<String>,
     /// The camera.
-    #[schema(min_length = 1, max_length = 100)]
     camera: Option<String>,
     /// When the photo was taken, if the client knows better than the photo.
     captured_at: Option<DateTime<FixedOffset>>,
@@ -394,7 +390,7 @@ pub(super) async fn status(
     Extension(principal): Extension<Principal>,
     Path(token): Path<String>,
 ) -> Result<Json<UploadStatus>, Problem> {
-    let token = Token::read(&token).filter(|token| !token.k.is_empty());
+    let token = Token::read(&token).filter(|token| check_key(&token.k).is_ok());
     let token = token.ok_or_else(|| {
         Problem::new(
             Kind::NotFound,

@@ -70,6 +70,7 @@ impl Function {
             dynamodb: endpoints.dynamodb,
         });
         let mut environment = settings.config.to_env();
+        environment.extend(settings.api.to_env());
         environment.extend([
             ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.into()),
             ("AWS_SECRET_ACCESS_KEY", CREDENTIALS.1.into()),

@@ -2,5 +2,9 @@
 
 mod access;
 mod classify;
+mod doors;
 mod models;
+mod records;
 mod server;
+mod storm;
+mod uploads;

@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 /// A command on the tables of `stack`, by a person named Ada.
-fn command(stack: &Stack, arguments: &[&str]) -> Command {
+pub(super) fn command(stack: &Stack, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).arg("--data").arg(stack.folder());
     command.current_dir(root()).env("USER", "Ada");
@@ -29,7 +29,7 @@ fn command(stack: &Stack, arguments: &[&str]) -> Command {
 }
 
 /// Runs a command while the stack goes on.
-async fn run(stack: &Stack, arguments: &[&str]) -> Output {
+pub(super) async fn run(stack: &Stack, arguments: &[&str]) -> Output {
     let mut command = command(stack, arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -44,7 +44,7 @@ async fn json(stack: &Stack, arguments: &[&str]) -> Vec<Value> {
 }
 
 /// Uploads photos of these classes and delivers them. Returns their versions and ids.
-async fn photos(stack: &Stack, classes: &[&'static str]) -> Vec<(Version, String)> {
+pub(super) async fn photos(stack: &Stack, classes: &[&'static str]) -> Vec<(Version, String)> {
     let mut reference = Reference::new();
     let mut photos = Vec::new();
     for (n, class) in classes.iter().enumerate() {
@@ -76,7 +76,7 @@ async fn through_proxy(stack: &Stack, arguments: &[&str]) -> Output {
 }
 
 /// Uploads an object that is no photo, and delivers it. Returns its version.
-async fn rejected_photo(stack: &Stack) -> Version {
+pub(super) async fn rejected_photo(stack: &Stack) -> Version {
     let key = "a.txt";
     let version = upload(stack, &mut Reference::new(), key, None).await;
     deliver(stack, &version).await.unwrap();

@@ -10,7 +10,11 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use ureq::{Agent, http};
 
-use super::{command::command, photo::COLOR_MODEL};
+use super::{
+    command::{command, json_lines, run},
+    photo::COLOR_MODEL,
+    stack::Stack,
+};
 
 /// The line on standard error once the models are loaded.
 const READY: &str = "Ready.";
@@ -22,6 +26,19 @@ pub(crate) struct Api {
     pub(crate) address: String,
     log: NamedTempFile,
     client: Client,
+}
+
+/// A new API key with this `role`, and for this `station` alone if there is one: the key, and its entry of API_KEYS.
+pub(crate) fn key(role: &str, station: Option<&str>) -> (String, String) {
+    let name = format!(
+        "the-{}{role}",
+        station.map_or(String::new(), |name| format!("{name}-"))
+    );
+    let mut arguments = vec!["api-key", &name, "--role", role, "--json"];
+    arguments.extend(station.iter().flat_map(|station| ["--station", station]));
+    let line = &json_lines(&run(&arguments))[0];
+    let text = |name: &str| line[name].as_str().unwrap().to_owned();
+    (text("key"), text("entry"))
 }
 
 /// Sends requests with one API key, or without.
@@ -85,6 +102,24 @@ impl Api {
         let mut command = command(&all);
         command.envs(variables.iter().copied());
         Self::of(command).unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// Starts `serve` with the colour model, on the tables and buckets of `stack`: through its proxies, if it has some.
+    pub(crate) fn of_stack(stack: &Stack, variables: &[(&str, &str)]) -> Self {
+        let [s3, dynamodb] = stack.addresses().map(|address| format!("http://{address}"));
+        let stack = [
+            COLOR_MODEL,
+            ("AWS_ENDPOINT_URL_S3", s3.as_str()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local-secret"),
+            ("AWS_REGION", "us-east-1"),
+            ("PREDICTIONS_TABLE", "predictions"),
+            ("LEDGER_TABLE", "ledger"),
+            ("PHOTOS_BUCKET", "moths"),
+            ("THUMBNAILS_BUCKET", "moths-thumbnails"),
+        ];
+        Self::start(&[], &[&stack, variables].concat())
     }
 
     /// Starts a command that serves, and waits until it is ready. Fails with what it said.
@@ -179,6 +214,7 @@ impl Client {
     }
 
     /// Sends a request. `headers` are names and values.
+    #[track_caller]
     pub(crate) fn send(
         &self,
         method: &str,
@@ -186,6 +222,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Answer {
+        let answer = self.try_send(method, path, headers, body.as_ref());
+        answer.unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    }
+
+    /// The same. `None` if the connection was cut.
+    pub(crate) fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base));
@@ -195,18 +243,17 @@ impl Client {
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        let body = body.as_ref().to_vec();
-        let response =
-            match body.is_empty() && matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS") {
-                true => self.agent.run(request.body(()).unwrap()),
-                false => self.agent.run(request.body(body).unwrap()),
-            };
-        let (parts, mut body) = response.unwrap().into_parts();
-        Answer {
+        let has_no_body = matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS");
+        let response = match body.is_empty() && has_no_body {
+            true => self.agent.run(request.body(()).unwrap()),
+            false => self.agent.run(request.body(body.to_vec()).unwrap()),
+        };
+        let (parts, mut body) = response.ok()?.into_parts();
+        Some(Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            body: body.with_config().limit(1 << 30).read_to_vec().unwrap(),
-        }
+            body: body.with_config().limit(1 << 30).read_to_vec().ok()?,
+        })
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

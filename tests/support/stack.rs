@@ -1,6 +1,6 @@
 //! The embedded services, with the real binary as the function.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
 use moth_classifier::{
     config::FunctionConfig,
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Options<'a> {
     /// Environment variables of the function.
     pub(crate) variables: &'a [(&'a str, &'a str)],
+    /// API_KEYS of the function's HTTP API.
+    pub(crate) keys: &'a str,
     /// Processes of the function that run at once.
     pub(crate) processes: usize,
     /// Whether a put invokes the function.
@@ -43,6 +45,7 @@ impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             variables: &[],
+            keys: "",
             processes: 2,
             notify: true,
             timeout: Duration::from_secs(60),
@@ -94,6 +97,7 @@ impl Stack {
         };
         let settings = Settings {
             config: config(options.variables),
+            api: local::api(options.keys.parse().unwrap()),
             folder: folder.path().to_owned(),
             port: 0,
             concurrency: options.processes,
@@ -135,6 +139,17 @@ impl Stack {
 
     pub(crate) fn dynamodb_proxy(&self) -> &Proxy {
         &self.proxies()[1]
+    }
+
+    /// Addresses of S3 and of DynamoDB: those of the proxies, if the stack is proxied.
+    pub(crate) fn addresses(&self) -> [SocketAddr; 2] {
+        match &self.proxies {
+            Some(proxies) => proxies.each_ref().map(Proxy::address),
+            None => {
+                let endpoints = self.local.endpoints();
+                [endpoints.s3, endpoints.dynamodb]
+            }
+        }
     }
 
     /// The proxy in front of the service that has `operation`.

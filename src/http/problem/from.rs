@@ -105,12 +105,12 @@ impl From<CursorError> for Problem {
 
 impl From<SpanError> for Problem {
     fn from(error: SpanError) -> Self {
-        Self::malformed(format!("from, to: {error}"))
+        Self::new(Kind::NotPossible, format!("from, to: {error}"))
     }
 }
 
 impl From<NameError> for Problem {
     fn from(error: NameError) -> Self {
-        Self::malformed(error.to_string())
+        Self::new(Kind::NotPossible, error.to_string())
     }
 }

@@ -3,23 +3,15 @@
 use serde_json::json;
 
 use crate::support::{
-    api::Api,
-    command::{command, json_lines, run},
+    api::{Api, Client, key},
+    command::command,
     photo::{COLOR_MODEL, photo},
 };
 
-/// A new key with this role: the key, and its entry.
-fn key(role: &str) -> (String, String) {
-    let output = run(&["api-key", &format!("the-{role}"), "--role", role, "--json"]);
-    let line = &json_lines(&output)[0];
-    let text = |name: &str| line[name].as_str().unwrap().to_owned();
-    (text("key"), text("entry"))
-}
-
 #[test]
 fn a_key_is_needed_once_there_are_keys() {
-    let (reader, reader_entry) = key("reader");
-    let (admin, admin_entry) = key("admin");
+    let (reader, reader_entry) = key("reader", None);
+    let (admin, admin_entry) = key("admin", None);
     let keys = format!("{reader_entry}\n{admin_entry}");
     let api = Api::start(&["--without-tables"], &[COLOR_MODEL, ("API_KEYS", &keys)]);
     let none = api.get("/v1/models");
@@ -88,7 +80,7 @@ fn a_server_that_others_can_reach_needs_keys() {
 
     let open = serve(&["--host", "0.0.0.0", "--open", "reader"], "").unwrap();
     let local = open.address.replace("0.0.0.0", "127.0.0.1");
-    let client = crate::support::api::Client::new(&format!("http://{local}"), None);
+    let client = Client::new(&format!("http://{local}"), None);
     assert_eq!(client.photo("/v1/classify", &photo("FAW")).status, 200);
     client
         .post("/v1/models/reload", &json!({}))

@@ -114,6 +114,17 @@ fn a_batch_has_one_answer_for_each_photo() {
     let answer = api.post("/batch-classify", &json!({"images": images})).ok();
     assert_eq!(answer["items"][2]["result"]["className"], "FAW");
 
+    let some = json!({"images": [images[0], "!", "http://169.254.169.254/"]});
+    let answer = api.post("/v1/classify/batch", &some).ok();
+    assert_eq!(answer["items"][0]["status"], 200);
+    assert_eq!(answer["items"][1]["status"], 400);
+    assert!(
+        answer["items"][2]["problem"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("images[2]")
+    );
+
     let many = vec![images[0].clone(); 33];
     let refused = api.post("/v1/classify/batch", &json!({"images": many}));
     assert!(refused.problem(400, "malformed").contains("32"));
