@@ -36,5 +36,7 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.title="moth-classifier" \
       org.opencontainers.image.description="Classifies photos that arrive in S3 and counts each exactly once in DynamoDB" \
       org.opencontainers.image.revision="${REVISION}"
-# The base image's entry point needs the name of a handler. The function has only one, and ignores the name.
-CMD ["moth-classifier"]
+# Lambda, `docker run IMAGE serve`, SageMaker and `docker run IMAGE classify …` start the binary, which tells by
+# AWS_LAMBDA_RUNTIME_API that it is the function. A container is reached from outside: `serve` needs API_KEYS, or --open.
+ENV HOST=0.0.0.0
+ENTRYPOINT ["/var/runtime/bootstrap"]

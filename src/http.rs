@@ -179,6 +179,8 @@ fn reader() -> OpenApiRouter<Arc<Api>> {
         .route("/classify", post(classify::classify))
         .route("/batch-classify", post(classify::classify_batch))
         .route("/invocations", post(classify::classify))
+        // Where the client of SageMaker's runtime sends a photo, so that it can be pointed at `serve`.
+        .route("/endpoints/{name}/invocations", post(classify::classify))
         .routes(routes!(model_routes::list))
         .routes(routes!(record_routes::list))
         .routes(routes!(record_routes::get))
@@ -233,7 +235,7 @@ fn in_json(router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {
 }
 
 async fn no_route() -> Problem {
-    Problem::new(Kind::NotFound, "there is no such route: see /docs")
+    Problem::new(Kind::NotFound, "there is no such route: see /docs/")
 }
 
 async fn no_method() -> Problem {

@@ -53,7 +53,8 @@
 //! # Outside the function
 //!
 //! [`records`] is for the people who use the records: it reads, reviews, deletes and audits them. [`deployments`] is
-//! the table of stations and cameras, and [`export`] writes records for other programs.
+//! the table of stations and cameras, and [`export`] writes records for other programs. [`http`] is the HTTP API: it
+//! classifies photos, and opens the records to people and programs.
 //!
 //! [`cli`] has the commands of the same binary. `local` runs the whole system on one machine: the `local`
 //! module (cargo feature `local`) embeds S3, DynamoDB and the Lambda Runtime API, and starts this binary

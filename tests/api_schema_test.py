@@ -1,9 +1,9 @@
 """Tests that the HTTP API does what `/openapi.json` says, for requests that schemathesis makes from it.
 
 `serve` has API keys, and the tables and the bucket of a `local --serve`. All checks of schemathesis are on: no server
-error, no answer that the reference does not describe, no valid request that is refused as malformed, no invalid one that
-is accepted, no route that answers without a key. The environment variable SCHEMA_EXAMPLES sets the number of examples for
-each route; the default makes more than 2,000 requests in a minute.
+error, no answer that the reference does not describe, no valid request that is refused as malformed, no invalid one
+that is accepted, no route that answers without a key. The environment variable SCHEMA_EXAMPLES sets the number of
+examples for each route; the default makes more than 2,000 requests in a minute.
 """
 
 import json

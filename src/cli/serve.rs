@@ -188,9 +188,11 @@ fn folders(more: Option<PathBuf>) -> ModelFolders {
         let folder = Path::new(SAGEMAKER_MODEL);
         folder.join(MANIFEST).is_file().then(|| folder.to_owned())
     };
-    let default = match named {
-        Some(folder) => Some(folder.into()),
-        None => sagemaker().or_else(|| more.is_none().then(|| "model".into())),
+    // First, because the image sets MODEL_DIR.
+    let default = match (sagemaker(), named) {
+        (Some(folder), _) => Some(folder),
+        (None, Some(folder)) => Some(folder.into()),
+        (None, None) => more.is_none().then(|| "model".into()),
     };
     ModelFolders { default, more }
 }

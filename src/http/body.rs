@@ -13,6 +13,7 @@ use super::{
     Api,
     admission::BodyMemory,
     classification::UPLOAD,
+    classify::MAX_BATCH_BYTES,
     problem::{Kind, Problem},
 };
 
@@ -55,7 +56,7 @@ impl Api {
         if let Some(length) = content_length(headers)
             && length > limit
         {
-            return Err(over(length, limit));
+            return Err(self.over(length, limit));
         }
         let mut memory = self.admission.body();
         let mut bytes = Vec::new();
@@ -83,7 +84,7 @@ impl Api {
             };
             let length = bytes.len() + data.len();
             if length as u64 > limit {
-                return Err(over(length as u64, limit));
+                return Err(self.over(length as u64, limit));
             }
             memory.grow_to(length)?;
             bytes.extend_from_slice(&data);
@@ -92,6 +93,23 @@ impl Api {
             bytes: bytes.into(),
             memory,
         })
+    }
+}
+
+impl Api {
+    /// A body is over `limit`. The bucket accepts what this door does not, up to the limit of photos.
+    fn over(&self, bytes: u64, limit: u64) -> Problem {
+        let way_out = match limit < self.settings.max_photo || limit == MAX_BATCH_BYTES {
+            true => format!("{UPLOAD}, or send less"),
+            false => "send a smaller photo".to_owned(),
+        };
+        Problem::new(
+            Kind::TooManyBytes,
+            format!(
+                "the body has {bytes} bytes or more, over the limit of {limit} here: {way_out}"
+            ),
+        )
+        .with("limit", limit)
     }
 }
 
@@ -114,12 +132,4 @@ async fn drain(mut body: Body) {
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
-}
-
-fn over(bytes: u64, limit: u64) -> Problem {
-    Problem::new(
-        Kind::TooManyBytes,
-        format!("the body has {bytes} bytes or more, over the limit of {limit} here: {UPLOAD}, or send less"),
-    )
-    .with("limit", limit)
 }

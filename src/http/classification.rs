@@ -9,12 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{
-    Api,
-    cache::PhotoHash,
-    models::Named,
-    problem::{Kind, Problem},
-};
+use super::{Api, cache::PhotoHash, models::Named, problem::Problem};
 use crate::{
     classifier::{Classified, Verdict},
     error::Error,
@@ -191,7 +186,7 @@ impl Api {
         let limit = model.classifier.limits().bytes;
         let bytes = photo.as_ref().len() as u64;
         if bytes > limit {
-            return Err(self.too_large(bytes, limit));
+            return Err(too_large(bytes, limit));
         }
         let (photo, hash) = hashed(photo).await?;
         let format = match format_name(photo.as_ref()) {
@@ -230,16 +225,15 @@ impl Api {
             timing,
         })
     }
-
-    /// A photo of `bytes` bytes is over `limit`.
-    pub(super) fn too_large(&self, bytes: u64, limit: u64) -> Problem {
-        let rejection = Rejection::TooManyBytes { bytes, limit };
-        Problem::new(Kind::TooManyBytes, format!("{rejection}, or {UPLOAD}")).with("limit", limit)
-    }
 }
 
 /// The way out for a photo that is too large for a request.
 pub(super) const UPLOAD: &str = "upload it through POST /v1/uploads";
+
+/// A photo of `bytes` bytes is over `limit`, also in the bucket.
+pub(super) fn too_large(bytes: u64, limit: u64) -> Problem {
+    Problem::from(&Rejection::TooManyBytes { bytes, limit }).with("limit", limit)
+}
 
 /// The photo with its SHA-256. Large photos take tens of milliseconds, so a thread of its own computes it.
 async fn hashed<B>(photo: B) -> Result<(B, PhotoHash), Error>

@@ -90,6 +90,9 @@ pub(super) async fn counts(
     let span = Span::with_defaults(by, from, to, DEFAULT_DAYS, store.today())?;
     let class = parameters.class.map(|class| label("class", class));
     let class = class.transpose()?;
+    if let Some(class) = &class {
+        api.check_class(class).await?;
+    }
     let deadline = api.deadline();
     let mut days = match principal.station_of(parameters.station)? {
         Some(station) => {

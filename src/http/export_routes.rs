@@ -113,6 +113,9 @@ pub(super) async fn export(
             created: Utc::now(),
         },
     };
+    if let Some(class) = &export.filter.class {
+        api.check_class(class).await?;
+    }
     // Written to a file first: an export that fails half-way is a problem, not a short file.
     let mut file = NamedTempFile::new().map_err(cannot_write)?;
     let mut damaged = 0_u64;

@@ -80,7 +80,9 @@ pub(super) async fn identify(
 }
 
 fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let values = headers.get_all(header::AUTHORIZATION).iter();
+    // AWS's clients sign every request. Only AWS can check that, so here it says nothing.
+    let mut values = values.filter(|value| !value.as_bytes().starts_with(AWS_SIGNATURE));
     match (values.next(), values.next()) {
         (None, _) => match &access.anonymous {
             Anonymous::Nobody => Caller::Anonymous,
@@ -102,6 +104,9 @@ fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
         (Some(_), Some(_)) => Caller::Refused("there are two Authorization headers: send one"),
     }
 }
+
+/// Beginning of an Authorization header that signs the request for AWS.
+const AWS_SIGNATURE: &[u8] = b"AWS4-HMAC-SHA256 ";
 
 /// The token of `Bearer TOKEN`. The scheme may have any case: RFC 9110, section 11.1.
 fn bearer(value: &str) -> Option<&str> {
@@ -247,6 +252,9 @@ mod tests {
             let caller = caller(&access, &headers, &Uri::from_static("/"));
             assert!(matches!(caller, Caller::Refused(_)), "{value}");
         }
+        let signed = headers(&[("authorization", "AWS4-HMAC-SHA256 Credential=x")]);
+        let caller = caller(&access, &signed, &Uri::from_static("/"));
+        assert!(matches!(caller, Caller::Known(_)));
         assert_eq!(bearer("bEARER  abc "), Some("abc"));
     }
 

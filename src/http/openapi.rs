@@ -9,7 +9,7 @@ use axum::{
     Json, Router,
     extract::Path,
     http::{HeaderValue, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 use utoipa::{
@@ -59,7 +59,7 @@ pub(super) fn routes(mut openapi: utoipa::openapi::OpenApi) -> Router<Arc<Api>> 
             "/openapi.json",
             get(async move || Json(Arc::unwrap_or_clone(Arc::clone(&reference)))),
         )
-        .route("/docs", get(async || Redirect::permanent("/docs/")))
+        .route("/docs", get(index))
         .route("/docs/", get(index))
         .route("/docs/{file}", get(file))
 }
@@ -134,9 +134,9 @@ fn problem(kind: Kind) -> RefOr<utoipa::openapi::Response> {
 const INDEX: &str = r##"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>moth-classifier: HTTP API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="swagger-ui.css"></head>
+<link rel="stylesheet" href="/docs/swagger-ui.css"></head>
 <body><div id="swagger-ui"></div>
-<script src="swagger-ui-bundle.js"></script><script src="swagger-initializer.js"></script></body></html>
+<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/swagger-initializer.js"></script></body></html>
 "##;
 /// Starts it with this server's reference.
 const INITIALIZER: &str = r##"window.ui = SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});

@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 use super::{
     Api,
     access::Principal,
+    classification::too_large,
     parameters::{Parameters, record_id},
     photo_schemas::FileBytes,
     problem::{Kind, Problem},
@@ -156,7 +157,7 @@ impl Api {
         let bytes = match photos.bucket.fetch(&record.object, self.deadline()).await? {
             Fetched::Object(_, bytes) => bytes,
             Fetched::Gone | Fetched::Archived => return Err(gone()),
-            Fetched::TooLarge { bytes, limit, .. } => return Err(self.too_large(bytes, limit)),
+            Fetched::TooLarge { bytes, limit, .. } => return Err(too_large(bytes, limit)),
         };
         let classifier = Arc::clone(&self.models.find(None)?.classifier);
         let made = classifier.thumbnail_in_turn(bytes).await?;

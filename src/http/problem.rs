@@ -281,6 +281,12 @@ impl Problem {
         Self { kind, ..self }
     }
 
+    /// With one more sentence.
+    pub(super) fn and(mut self, sentence: &str) -> Self {
+        self.detail = format!("{}. {sentence}", self.detail);
+        self
+    }
+
     /// Its kind.
     pub(super) fn kind(&self) -> Kind {
         self.kind

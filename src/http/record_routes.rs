@@ -141,7 +141,7 @@ impl Principal {
         }
     }
 
-    fn other_station(&self) -> Problem {
+    pub(super) fn other_station(&self) -> Problem {
         Problem::new(
             Kind::Forbidden,
             format!("{} may use its own station only", self.name),
@@ -184,6 +184,9 @@ pub(super) async fn list(
 ) -> Result<Json<RecordPage>, Problem> {
     let store = api.store()?;
     let query = parameters.query(&principal, store)?;
+    if let Some(class) = &query.filter.class {
+        api.check_class(class).await?;
+    }
     let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::malformed(format!(

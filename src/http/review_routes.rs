@@ -22,6 +22,7 @@ use super::{
     record_routes::{label, record_response},
 };
 use crate::{
+    aws::Deadline,
     model::Label,
     object::ObjectId,
     records::{Change, ChangeError, Note, Record, RecordJson, ReviewVerdict},
@@ -174,9 +175,9 @@ impl Api {
         id: ObjectId,
         ready: &Ready,
         seen: Seen,
+        deadline: Deadline,
     ) -> Result<Record, Problem> {
         let ledger = &self.store()?.ledger;
-        let deadline = self.deadline();
         principal.must_see_all()?;
         let expected = match seen {
             Seen::Nothing => None,
@@ -202,7 +203,7 @@ impl Api {
     }
 
     /// Fails if `class` looks like a misspelt class: neither a model nor a record has it.
-    async fn check_class(&self, class: &Label) -> Result<(), Problem> {
+    pub(super) async fn check_class(&self, class: &Label) -> Result<(), Problem> {
         if *class == Label::unknown() || *class == Label::not_a_moth() {
             return Ok(());
         }
@@ -218,7 +219,7 @@ impl Api {
         Err(Problem::new(
             Kind::NotPossible,
             format!(
-                "no model and no record has the class {class}. Classes: {}. Send newClass if it is a new one",
+                "no model and no record has the class {class}. Classes: {}",
                 classes.join(", ")
             ),
         ))
@@ -238,7 +239,8 @@ impl Api {
         let change = match (action, class) {
             (Action::Relabel, Some(class)) => {
                 if !is_new {
-                    self.check_class(&class).await?;
+                    let checked = self.check_class(&class).await;
+                    checked.map_err(|problem| problem.and("Send newClass if it is a new one"))?;
                 }
                 verdict(ReviewVerdict::Relabel(class))
             }
@@ -312,7 +314,9 @@ pub(super) async fn put_review(
     let ready = api
         .ready(action, review.class_name, review.new_class, review.note)
         .await?;
-    let record = api.change(&principal, id, &ready, seen).await?;
+    let record = api
+        .change(&principal, id, &ready, seen, api.deadline())
+        .await?;
     Ok(record_response(&record))
 }
 
@@ -331,7 +335,13 @@ pub(super) async fn delete_review(
 ) -> Result<Response, Problem> {
     let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
     let record = api
-        .change(&principal, id, &plain(Change::Withdraw), seen)
+        .change(
+            &principal,
+            id,
+            &plain(Change::Withdraw),
+            seen,
+            api.deadline(),
+        )
         .await?;
     Ok(record_response(&record))
 }
@@ -352,7 +362,7 @@ pub(super) async fn delete_record(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
-    api.change(&principal, id, &plain(Change::Delete), seen)
+    api.change(&principal, id, &plain(Change::Delete), seen, api.deadline())
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -368,7 +378,9 @@ pub(super) async fn restore(
 ) -> Result<Response, Problem> {
     let id = record_id(&id)?;
     let restore = plain(Change::Restore);
-    let record = api.change(&principal, id, &restore, Seen::Nothing).await?;
+    let record = api
+        .change(&principal, id, &restore, Seen::Nothing, api.deadline())
+        .await?;
     Ok(record_response(&record))
 }
 
@@ -396,10 +408,12 @@ pub(super) async fn change_many(
     }
     api.store()?;
     let mut items = Vec::with_capacity(changes.len());
+    // All of them together have the time of one request.
+    let deadline = api.deadline();
     // One after the other: two changes of one record have an order.
     for (index, change) in changes.into_iter().enumerate() {
         let id = change.id.clone();
-        let (status, record, problem) = match one(&api, &principal, change).await {
+        let (status, record, problem) = match one(&api, &principal, change, deadline).await {
             Ok(record) => (200, Some(record), None),
             Err(problem) => (problem.status().as_u16(), None, Some(problem)),
         };
@@ -414,7 +428,12 @@ pub(super) async fn change_many(
     Ok(Json(Outcomes { items }))
 }
 
-async fn one(api: &Api, principal: &Principal, body: ChangeBody) -> Result<Record, Problem> {
+async fn one(
+    api: &Api,
+    principal: &Principal,
+    body: ChangeBody,
+    deadline: Deadline,
+) -> Result<Record, Problem> {
     let id = record_id(&body.id)?;
     if matches!(body.action, Action::Delete | Action::Restore) {
         principal.must_have(Role::Admin)?;
@@ -423,5 +442,5 @@ async fn one(api: &Api, principal: &Principal, body: ChangeBody) -> Result<Recor
         .ready(body.action, body.class_name, body.new_class, body.note)
         .await?;
     let seen = body.revision.map_or(Seen::Nothing, Seen::Revision);
-    api.change(principal, id, &ready, seen).await
+    api.change(principal, id, &ready, seen, deadline).await
 }

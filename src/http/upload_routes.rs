@@ -329,6 +329,20 @@ impl Photos {
     }
 }
 
+impl Principal {
+    /// Fails for a key of another station than that of the upload with this object key.
+    fn must_see_upload(&self, key: &str) -> Result<(), Problem> {
+        let is_own = |own: &String| {
+            key.strip_prefix(own.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        match &self.station {
+            Some(own) if !is_own(own) => Err(self.other_station()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Signing fails without credentials.
 pub(super) fn cannot_sign(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(reason = chain(error), "cannot sign a URL");
@@ -397,6 +411,7 @@ pub(super) async fn status(
             "this is no token: take that of POST /v1/uploads",
         )
     })?;
+    principal.must_see_upload(&token.k)?;
     let photos = api.photos()?;
     let deadline = api.deadline();
     let stage = |status| UploadStatus {

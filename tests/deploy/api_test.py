@@ -149,7 +149,6 @@ def test_with_api_off_there_is_nothing_of_the_api():
     assert len(resources) == 27
     assert "CorsConfiguration" not in resources["Bucket"]["Properties"]
     assert "StreamSpecification" not in resources["Ledger"]["Properties"]
-    assert "THUMBNAILS_BUCKET" not in resources["Function"]["Properties"]["Environment"]["Variables"]
     # What Api adds changes no resource that holds data, beside the stream and the CORS rules.
     on = expand(api="On")["Resources"]
     for name in of_type({"Resources": resources}, *KEEPERS):
@@ -313,7 +312,7 @@ def role(stack: dict, name: str) -> set[tuple[str, str]]:
 def test_the_roles_have_the_listed_permissions_and_no_others(stack):
     assert role(stack, "ApiFunctionRole") == API_MAY
     assert role(stack, "PipeRole") == PIPE_MAY
-    assert role(stack, "FunctionRole") == FUNCTION_MAY | {("s3:PutObject", "${Thumbnails.Arn}/*")}
+    assert role(stack, "FunctionRole") == FUNCTION_MAY
     assert len(of_type(stack, "AWS::IAM::Role")) == 4
     assert not of_type(stack, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
     (trust,) = properties(stack, "PipeRole")["AssumeRolePolicyDocument"]["Statement"]

@@ -45,13 +45,12 @@ def binary() -> str:
 
 
 def inside(image, folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Runs the image's binary with `arguments`, on the command line and not as the function."""
+    """Runs the image with `arguments`, on the command line and not as the function."""
     command = image.command(
         folder / "bundle",
         f"cli-{os.getpid()}-{time.monotonic_ns()}",
         {},
         list(arguments),
-        ["/var/runtime/bootstrap"],
         **options,
     )
     return subprocess.run(command, capture_output=True, text=True)
@@ -61,8 +60,8 @@ def test_labels_entry_point_and_files(image):
     labels = image.config["Labels"]
     assert labels["org.opencontainers.image.revision"] == REVISION
     assert labels["org.opencontainers.image.title"] == "moth-classifier"
-    assert image.config["Entrypoint"] == ["/lambda-entrypoint.sh"]
-    assert image.config["Cmd"] == ["moth-classifier"]
+    assert image.config["Entrypoint"] == ["/var/runtime/bootstrap"]
+    assert not image.config.get("Cmd")
     files = {
         str(path.relative_to(image.root))
         for folder in ("var/task", "var/runtime")
@@ -179,7 +178,7 @@ def answer_of(url: str, event: bytes) -> dict:
 
 
 def test_the_emulator_answers(image, tmp_path):
-    """Sends a test event through the entry point and the emulator, as with `docker run -p 8080:8080`."""
+    """Sends a test event through the emulator, as with `docker run --entrypoint /usr/local/bin/aws-lambda-rie`."""
     environment = {
         "PREDICTIONS_TABLE": "predictions",
         "LEDGER_TABLE": "ledger",
@@ -191,7 +190,9 @@ def test_the_emulator_answers(image, tmp_path):
         assert probe.connect_ex(("127.0.0.1", 8080)), (
             "port 8080 is in use, but the emulator needs it: stop the other program"
         )
-    command = image.command(tmp_path / "bundle", f"emulator-{os.getpid()}", environment)
+    arguments = ["/var/runtime/bootstrap"]
+    name = f"emulator-{os.getpid()}"
+    command = image.command(tmp_path / "bundle", name, environment, arguments, ["/usr/local/bin/aws-lambda-rie"])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True):
         try:
             url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
@@ -199,3 +200,58 @@ def test_the_emulator_answers(image, tmp_path):
             assert answer_of(url, test_event.encode()) == {"outcomes": []}
         finally:
             subprocess.run(["runc", "--root", oci.CACHE / "runc", "kill", image.runs[-1], "KILL"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ask(url: str, body: bytes | None = None) -> dict:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/x-image"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def serve_and_classify(image, folder: Path, arguments: list[str], **options) -> dict:
+    """Runs `serve` in the image until it has classified a photo, then stops it with SIGTERM. Returns the answer."""
+    port = free_port()
+    environment = {"PORT": str(port), "OPEN": "reader"}
+    name = f"serve-{os.getpid()}-{port}"
+    command = image.command(folder / "bundle", name, environment, arguments, **options)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = ""
+            while not said.endswith("Ready.\n"):
+                line = process.stderr.readline()
+                assert line, f"serve ended before it was ready: {said}"
+                said += line
+            # The image listens on all addresses.
+            assert f"http://0.0.0.0:{port}\n" in said
+            url = f"http://127.0.0.1:{port}"
+            assert ask(f"{url}/ping") == {"status": "ok"}
+            answer = ask(f"{url}/invocations", PHOTO.read_bytes())
+        finally:
+            subprocess.run(["runc", "--root", oci.CACHE / "runc", "kill", name, "TERM"])
+        assert process.wait(timeout=40) == 0
+    return answer
+
+
+def test_serve_answers_as_in_sagemaker(image, tmp_path):
+    """SageMaker starts `docker run IMAGE serve`, and mounts a model of one's own at /opt/ml/model."""
+    (tmp_path / "shipped").mkdir()
+    shipped = serve_and_classify(image, tmp_path / "shipped", ["serve"])
+    golden = json.loads((ROOT / "tests/golden.json").read_text())["images"]["faw.jpg"]
+    assert shipped["className"] == golden["className"]
+    (tmp_path / "own").mkdir()
+    (image.root / "opt/ml/model").mkdir(parents=True, exist_ok=True)
+    mounts = {ROOT / "tests/color_model": "/opt/ml/model"}
+    own = serve_and_classify(image, tmp_path / "own", ["serve"], mounts=mounts)
+    assert own["model"]["version"] != shipped["model"]["version"]
+
+
+def test_serve_without_keys_is_not_open(image, tmp_path):
+    done = inside(image, tmp_path, "serve")
+    assert done.returncode == 1
+    assert "API_KEYS" in done.stderr

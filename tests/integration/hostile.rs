@@ -11,7 +11,7 @@ mod mutation;
 mod mutations;
 mod parsers;
 #[cfg(target_os = "linux")]
-mod photos;
+pub(super) mod photos;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 mod tasting;

@@ -4,7 +4,6 @@ use std::{future::pending, net::SocketAddr, sync::Arc};
 
 use crate::{
     config::FunctionConfig,
-    error::chain,
     http::{
         Access, Anonymous, Api, ApiKeys, ModelFolders, Models, Photos, Principal, Role, Server,
         Settings, Store,
@@ -76,15 +75,9 @@ impl ServedApi {
             source: error.into(),
         })?;
         let address = server.address();
-        let task = tokio::spawn(async move {
-            let loading = async {
-                // Until then, /readyz says so.
-                if let Err(error) = api.models().reload().await {
-                    tracing::error!(reason = chain(&error), "the API has no model");
-                }
-            };
-            tokio::join!(loading, server.run(pending()));
-        });
+        // Whoever reads the address may use it at once.
+        api.models().reload().await?;
+        let task = tokio::spawn(server.run(pending()));
         Ok(Self { address, task })
     }
 }

@@ -15,11 +15,11 @@ use crate::support::{command::test_image, photo::photo, xmp};
 const SIDE: u32 = 7071;
 
 /// A photo, and the most memory that a process may take for it.
-pub(super) struct Photo {
-    pub(super) name: &'static str,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Photo {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
     /// In MiB.
-    pub(super) bound: u64,
+    pub(crate) bound: u64,
 }
 
 /// Small files.
@@ -34,7 +34,7 @@ pub(super) fn small() -> Vec<Photo> {
 }
 
 /// A photo of [`SIDE`]×[`SIDE`] in each format, and a packed profile.
-pub(super) fn large(stated: u64) -> Vec<Photo> {
+pub(crate) fn large(stated: u64) -> Vec<Photo> {
     let still = webp_lossless(SIDE, ExtendedColorType::Rgba8);
     let animated = webp_animated(&still);
     [
@@ -100,7 +100,7 @@ fn progressive_jpeg(side: u32) -> Vec<u8> {
 }
 
 /// A JPEG of 12 megapixels, with noise that gives the file the size of a photo.
-pub(super) fn large_photo(random: &mut Rng) -> Vec<u8> {
+pub(crate) fn large_photo(random: &mut Rng) -> Vec<u8> {
     let (width, height) = (4000_u16, 3000_u16);
     let pixels = usize::from(width) * usize::from(height);
     let pixels: Vec<u8> = (0..pixels * 3)

@@ -185,15 +185,21 @@ fn every_rejection_has_its_status_and_the_sentence_of_the_ledger() {
     let large = vec![0; 100_001];
     let refused = api.photo("/v1/classify", &large);
     let detail = refused.problem(413, "too-many-bytes");
-    assert!(
-        detail.contains("/v1/uploads") && detail.contains("MAX_IMAGE_BYTES"),
-        "{detail}"
-    );
+    assert!(detail.contains("MAX_IMAGE_BYTES"), "{detail}");
     // So large that it is refused before it is read.
     let refused = api.photo("/v1/classify", &vec![0; 10_000_000]);
     let detail = refused.problem(413, "too-many-bytes");
-    assert!(detail.contains("/v1/uploads"), "{detail}");
+    assert!(detail.contains("send a smaller photo"), "{detail}");
     assert_eq!(refused.json()["limit"], 198_872);
+    let batch = [("content-type", "application/json")];
+    let refused = api.send(
+        "POST",
+        "/v1/classify/batch",
+        &batch,
+        vec![b' '; (64 << 20) + 1],
+    );
+    let detail = refused.problem(413, "too-many-bytes");
+    assert!(detail.contains("/v1/uploads"), "{detail}");
     // After all that, the server still works.
     assert_eq!(api.photo("/v1/classify", &small).ok()["className"], "AAW");
 }

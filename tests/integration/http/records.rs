@@ -75,6 +75,7 @@ async fn a_list_goes_on_where_its_cursor_says() {
         ("from=yesterday", 400, "from"),
         ("minProbability=2", 400, "minProbability"),
         ("stations=a", 400, "stations"),
+        ("class=faw", 422, "AAW, ECLW, FAW"),
         ("station=a&station=b", 400, "station"),
         ("from=2026-05-02&to=2026-05-01", 422, "2026-05-02"),
         ("from=2020-01-01&to=2026-01-01", 422, "days"),

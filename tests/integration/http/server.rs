@@ -3,12 +3,17 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    api::Api,
-    photo::{moth, photo},
+use crate::{
+    hostile::photos,
+    support::{
+        api::Api,
+        exclusive,
+        photo::{moth, photo},
+    },
 };
 
 /// Bound on the wait for an answer.
@@ -94,6 +99,71 @@ fn idle_connections_keep_nobody_out() {
     let mut first = &idle[0];
     assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
     drop(more);
+}
+
+/// Lets this process have this number of files.
+fn allow_files(number: u64) {
+    let prlimit = Command::new("prlimit")
+        .args([
+            "--pid",
+            &std::process::id().to_string(),
+            &format!("--nofile={number}"),
+        ])
+        .status();
+    assert!(prlimit.unwrap().success());
+}
+
+#[test]
+#[ignore = "long: 10,000 connections"]
+fn ten_thousand_idle_connections_take_little_memory_and_keep_nobody_out() {
+    let _turn = exclusive::blocking_turn();
+    allow_files(20_000);
+    let api = Api::classifier();
+    let mut idle = Vec::new();
+    for n in 0..10_000 {
+        let mut stream = connect(&api);
+        // Some have begun a request.
+        if n % 3 == 0 {
+            let _ = stream.write_all(b"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+        }
+        idle.push(stream);
+        if n % 1000 == 0 {
+            let started = Instant::now();
+            assert_eq!(
+                api.photo("/v1/classify", &photo("FAW")).ok()["className"],
+                "FAW"
+            );
+            assert!(started.elapsed() < Duration::from_secs(5));
+        }
+    }
+    let peak = api.peak_memory();
+    println!("10,000 connections: {peak} MiB");
+    assert!(peak < 150, "{peak} MiB");
+}
+
+#[test]
+#[ignore = "long: photos of 50 million pixels"]
+fn bombs_at_once_stay_within_the_memory_of_one() {
+    let _turn = exclusive::blocking_turn();
+    let api = Api::classifier();
+    let bombs = photos::large(0);
+    std::thread::scope(|scope| {
+        for bomb in bombs.iter().chain(&bombs) {
+            let api = &api;
+            scope.spawn(move || {
+                let status = api.photo("/v1/classify", &bomb.bytes).status;
+                assert!(matches!(status, 200 | 422 | 429), "{}: {status}", bomb.name);
+            });
+        }
+    });
+    let peak = api.peak_memory();
+    println!("{} large photos at once: {peak} MiB", 2 * bombs.len());
+    // docs/operations.md: 700 for one, and BODY_MEMORY for the bodies.
+    assert!(peak < 956, "{peak} MiB");
+    assert_eq!(
+        api.photo("/v1/classify", &photo("FAW")).ok()["className"],
+        "FAW"
+    );
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Uploads: signed URLs, and what becomes of the photos.
 
-use std::{io::Write, net::TcpStream};
+use std::{
+    io::Write,
+    net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::{
     api::{Answer, Api, Client, key},
-    photo::{COLOR_MODEL, photo},
+    item::string,
+    photo::{CLASSES, COLOR_MODEL, photo},
+    promise::{self, Reference},
     stack::{Options, Stack},
 };
 
@@ -209,8 +216,88 @@ async fn each_file_of_a_request_has_its_own_outcome() {
         .problem(400, "malformed");
     api.post("/v1/uploads", &json!({"files": []}))
         .problem(400, "malformed");
+    let token = |key: &str| {
+        let json = json!({"k": key, "e": 0}).to_string();
+        URL_SAFE_NO_PAD.encode(json)
+    };
+    for other in ["field-2/a.jpg", "field-10/a.jpg", "a.jpg", "field-1"] {
+        let answer = api.get(&format!("/v1/uploads/{}", token(other)));
+        answer.problem(403, "forbidden");
+    }
+    let own = api
+        .get(&format!("/v1/uploads/{}", token("field-1/a.jpg")))
+        .ok();
+    assert_eq!(own["status"], "expired");
     for trick in ["x", "..", "e30", "eyJrIjoiIiwiZSI6MH0", "%00"] {
         let answer = api.get(&format!("/v1/uploads/{trick}"));
         assert_eq!(answer.status, 404, "{trick}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_uploads_at_once_are_recorded_once_each() {
+    uploads_at_once(60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: 1,000 uploads"]
+async fn a_thousand_uploads_at_once_are_recorded_once_each() {
+    uploads_at_once(1000).await;
+}
+
+/// Uploads this `number` of photos from 100 threads, which send each photo twice.
+async fn uploads_at_once(number: usize) {
+    let mut stack = stack().await;
+    let api = Api::of_stack(&stack, &[]);
+    // Each photo has bytes of its own after its end.
+    let photos: Vec<Vec<u8>> = (0..number)
+        .map(|n| {
+            let mut bytes = photo(CLASSES[n % CLASSES.len()]);
+            bytes.extend((n as u32).to_be_bytes());
+            bytes
+        })
+        .collect();
+    let mut wanted = Vec::new();
+    for some in photos.chunks(50) {
+        let files: Vec<Value> = some.iter().map(|bytes| file(bytes)).collect();
+        let answer = api.post("/v1/uploads", &json!({"files": files})).ok();
+        let items = answer["items"].as_array().unwrap().iter();
+        wanted.extend(items.map(|item| item["upload"].clone()));
+    }
+    let next = AtomicUsize::new(0);
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= 2 * number {
+                            break;
+                        }
+                        let index = index % number;
+                        let status = put(&wanted[index], &photos[index]).status;
+                        // 409: the other thread is sending it now.
+                        assert!(matches!(status, 200 | 409 | 412), "{status}");
+                    }
+                });
+            }
+        });
+    });
+    for _ in 0..number {
+        stack.delivery().await;
+    }
+    for upload in &wanted {
+        assert_eq!(status(&api, upload)["status"], "recorded");
+    }
+    let mut reference = Reference::new();
+    for record in stack.records().await {
+        let version = (string(&record, "ObjectKey"), string(&record, "VersionId"));
+        let index = wanted
+            .iter()
+            .position(|upload| upload["key"] == version.0.as_str())
+            .unwrap();
+        reference.insert(version, Some(CLASSES[index % CLASSES.len()]));
+    }
+    assert_eq!(reference.len(), number);
+    promise::check(&stack, &reference).await;
 }
