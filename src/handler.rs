@@ -107,6 +107,9 @@ fn http_api(
         max_answer: Some(lambda::MAX_ANSWER),
         cpus: compute.cpus,
         has_metrics: false,
+        // API Gateway counts.
+        per_minute: None,
+        sign_in: api.sign_in,
     };
     let models = Models::of_function(&compute.model_dir, classifier);
     Api::new(models, access, Some(store), settings)

@@ -40,13 +40,14 @@ mod photo_routes;
 mod photo_schemas;
 mod photos;
 mod problem;
+mod rate;
 mod record_routes;
 mod review_routes;
 mod server;
 mod store;
 mod upload_routes;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -70,6 +71,7 @@ use self::{
     metrics::Metrics,
     observe::observe,
     problem::{Kind, Problem},
+    rate::Rates,
 };
 use crate::aws::Deadline;
 
@@ -84,6 +86,7 @@ pub struct Api {
     settings: Settings,
     admission: Admission,
     metrics: Metrics,
+    rates: Option<Rates>,
     draining: Draining,
 }
 
@@ -100,6 +103,19 @@ pub struct Settings {
     pub cpus: usize,
     /// Whether `/metrics` is one of the routes.
     pub has_metrics: bool,
+    /// Number of requests that one caller may send in a minute, if there is a limit.
+    pub per_minute: Option<NonZeroU32>,
+    /// Where people sign in, if they do.
+    pub sign_in: Option<SignIn>,
+}
+
+/// Where people sign in: an OpenID provider, and this API's client there. The door checks their tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignIn {
+    /// URL of the provider.
+    pub issuer: String,
+    /// Id of the client, which has no secret: Authorization Code with PKCE.
+    pub client_id: String,
 }
 
 impl Api {
@@ -110,6 +126,7 @@ impl Api {
             access,
             store,
             admission: Admission::new(settings.cpus),
+            rates: settings.per_minute.map(Rates::new),
             settings,
             metrics: Metrics::new(),
             draining: Draining::default(),
@@ -143,7 +160,7 @@ pub fn router(api: Arc<Api>) -> Router {
         router = router.route("/metrics", get(health::metrics));
     }
     router
-        .merge(openapi::routes(openapi))
+        .merge(openapi::routes(openapi, api.settings.sign_in.as_ref()))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(Arc::clone(&api), identify))

@@ -335,6 +335,7 @@ pub fn api(keys: ApiKeys) -> ApiConfig {
         keys,
         photos_bucket: Some(BUCKET.to_owned()),
         thumbnails_bucket: Some(THUMBNAILS_BUCKET.to_owned()),
+        sign_in: None,
     }
 }
 

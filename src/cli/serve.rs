@@ -3,6 +3,7 @@
 use std::{
     future::{pending, ready},
     net::IpAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -59,6 +60,9 @@ pub(super) struct Arguments {
         value_parser = PossibleValuesParser::new(Role::VARIANTS).try_map(|text| text.parse::<Role>())
     )]
     open: Option<Role>,
+    /// Number of requests that one caller may send in a minute. A caller is a key, or an address without one
+    #[arg(long, env = "RATE_LIMIT", value_name = "N")]
+    rate_limit: Option<NonZeroU32>,
     /// Serve /metrics on this port too. On loopback it is on --port already
     #[arg(long, env = "METRICS_PORT", value_name = "PORT")]
     metrics_port: Option<u16>,
@@ -71,6 +75,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let compute = ComputeConfig::read(|name| std::env::var_os(name))?;
+    let config = ApiConfig::read(|name| std::env::var_os(name))?;
     let is_loopback = is_loopback(&arguments.host);
     let settings = Settings {
         max_photo: compute.limits.bytes,
@@ -78,8 +83,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
         max_answer: None,
         cpus: compute.cpus,
         has_metrics: is_loopback,
+        per_minute: arguments.rate_limit,
+        // `serve` checks no tokens of people.
+        sign_in: None,
     };
-    let config = ApiConfig::read(|name| std::env::var_os(name))?;
     let access = access(&arguments, config.keys.clone(), is_loopback)?;
     let store = match arguments.without_tables {
         true => None,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::{ConfigError, Environment};
-use crate::http::ApiKeys;
+use crate::http::{ApiKeys, SignIn};
 
 /// What the HTTP API needs beside the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct ApiConfig {
     pub photos_bucket: Option<String>,
     /// THUMBNAILS_BUCKET: the bucket of thumbnails and of large exports.
     pub thumbnails_bucket: Option<String>,
+    /// OIDC_ISSUER and OIDC_CLIENT_ID: where people sign in.
+    pub sign_in: Option<SignIn>,
 }
 
 impl ApiConfig {
@@ -28,6 +30,7 @@ impl ApiConfig {
             keys: environment.api_keys(),
             photos_bucket: environment.bucket("PHOTOS_BUCKET"),
             thumbnails_bucket: environment.bucket("THUMBNAILS_BUCKET"),
+            sign_in: environment.sign_in(),
         };
         environment.finish(config)
     }
@@ -41,6 +44,10 @@ impl ApiConfig {
         ] {
             env.extend(bucket.as_ref().map(|bucket| (name, bucket.into())));
         }
+        if let Some(SignIn { issuer, client_id }) = &self.sign_in {
+            env.push(("OIDC_ISSUER", issuer.into()));
+            env.push(("OIDC_CLIENT_ID", client_id.into()));
+        }
         env
     }
 }
@@ -52,6 +59,21 @@ impl Environment<'_> {
             self.problems.push(format!("API_KEYS: {error}"));
             ApiKeys::default()
         })
+    }
+
+    fn sign_in(&mut self) -> Option<SignIn> {
+        match (self.text("OIDC_ISSUER"), self.text("OIDC_CLIENT_ID")) {
+            (Some(issuer), Some(client_id)) => Some(SignIn { issuer, client_id }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.problems.push("OIDC_CLIENT_ID is not set".into());
+                None
+            }
+            (None, Some(_)) => {
+                self.problems.push("OIDC_ISSUER is not set".into());
+                None
+            }
+        }
     }
 
     fn bucket(&mut self, name: &str) -> Option<String> {
@@ -88,6 +110,20 @@ mod tests {
     fn keys_and_buckets_are_checked() {
         let none = read(&[("API_KEYS", ""), ("PHOTOS_BUCKET", "")]).unwrap();
         assert!(none.keys.is_empty() && none.photos_bucket.is_none());
+        let issuer = ("OIDC_ISSUER", "https://id.example");
+        assert!(
+            read(&[issuer])
+                .unwrap_err()
+                .to_string()
+                .contains("OIDC_CLIENT_ID")
+        );
+        let with_sign_in = read(&[issuer, ("OIDC_CLIENT_ID", "page")]).unwrap();
+        let env = with_sign_in.to_env();
+        let again = ApiConfig::read(|name| {
+            let (_, value) = env.iter().find(|(variable, _)| *variable == name)?;
+            Some(value.clone())
+        });
+        assert_eq!(again.unwrap(), with_sign_in);
         let error = read(&[("API_KEYS", "a:admin:x"), ("PHOTOS_BUCKET", "Moths/")])
             .unwrap_err()
             .to_string();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, Method, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -13,6 +13,7 @@ use super::{
     Api,
     access::{ApiKeys, Principal, Role},
     problem::{Kind, Problem},
+    rate::{Counted, Peer},
 };
 
 /// Who gets in without credentials.
@@ -75,8 +76,46 @@ pub(super) async fn identify(
         )
         .into_response();
     }
+    if let Err(problem) = count(&api, &caller, &request) {
+        return problem.into_response();
+    }
     request.extensions_mut().insert(caller);
     next.run(request).await
+}
+
+/// Counts the request. Probes and pages are free.
+fn count(api: &Api, caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let (Some(rates), Caller::Known(principal)) = (&api.rates, caller) else {
+        return Ok(());
+    };
+    if request
+        .extensions()
+        .get::<MatchedPath>()
+        .is_none_or(|path| !is_api(path.as_str()))
+    {
+        return Ok(());
+    }
+    let counted = match request.headers().contains_key(header::AUTHORIZATION) {
+        true => Counted::Name(principal.name.to_string()),
+        false => Counted::Address(
+            request
+                .extensions()
+                .get::<Peer>()
+                .map(|Peer(address)| *address),
+        ),
+    };
+    rates.count(&counted)
+}
+
+/// Whether this is a route that needs a role.
+fn is_api(path: &str) -> bool {
+    let aliases = [
+        "/classify",
+        "/batch-classify",
+        "/invocations",
+        "/endpoints/",
+    ];
+    path.starts_with("/v1/") || aliases.iter().any(|alias| path.starts_with(alias))
 }
 
 fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {

@@ -17,13 +17,13 @@ use utoipa::{
     openapi::{
         ContentBuilder, Ref, RefOr, ResponseBuilder, SecurityRequirement,
         path::Operation,
-        security::{Http, HttpAuthScheme, SecurityScheme},
+        security::{Http, HttpAuthScheme, OpenIdConnect, SecurityScheme},
     },
 };
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 
 use super::{
-    Api,
+    Api, SignIn,
     problem::{Kind, PROBLEM_JSON, Problem, ProblemJson},
 };
 
@@ -38,8 +38,10 @@ use super::{
 )]
 struct Reference;
 
-/// Name of the security scheme.
+/// Security scheme of API keys.
 const BEARER: &str = "bearer";
+/// Security scheme of people.
+const SIGN_IN: &str = "signIn";
 
 /// The reference without routes.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
@@ -51,8 +53,14 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// The routes of the reference itself.
-pub(super) fn routes(mut openapi: utoipa::openapi::OpenApi) -> Router<Arc<Api>> {
-    complete(&mut openapi);
+pub(super) fn routes(
+    mut openapi: utoipa::openapi::OpenApi,
+    sign_in: Option<&SignIn>,
+) -> Router<Arc<Api>> {
+    if let Some(sign_in) = sign_in {
+        add_sign_in(&mut openapi, sign_in);
+    }
+    complete(&mut openapi, sign_in.is_some());
     let reference = Arc::new(openapi);
     Router::new()
         .route(
@@ -64,8 +72,17 @@ pub(super) fn routes(mut openapi: utoipa::openapi::OpenApi) -> Router<Arc<Api>> 
         .route("/docs/{file}", get(file))
 }
 
+fn add_sign_in(openapi: &mut utoipa::openapi::OpenApi, SignIn { issuer, client_id }: &SignIn) {
+    let issuer = issuer.trim_end_matches('/');
+    let url = format!("{issuer}/.well-known/openid-configuration");
+    let description = format!("Authorization Code with PKCE, as the client {client_id}");
+    let scheme = SecurityScheme::OpenIdConnect(OpenIdConnect::with_description(url, description));
+    let components = openapi.components.get_or_insert_default();
+    components.add_security_scheme(SIGN_IN, scheme);
+}
+
 /// Adds to each operation what all have: the problems, and the security of those that are not open.
-fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+fn complete(openapi: &mut utoipa::openapi::OpenApi, has_sign_in: bool) {
     for (path, item) in &mut openapi.paths.paths {
         let is_open = !path.starts_with("/v1/");
         let operations = [
@@ -77,7 +94,11 @@ fn complete(openapi: &mut utoipa::openapi::OpenApi) {
         for operation in operations.into_iter().flatten() {
             if !is_open {
                 let needs_key = SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, []);
-                operation.security.get_or_insert_default().push(needs_key);
+                let security = operation.security.get_or_insert_default();
+                security.push(needs_key);
+                if has_sign_in {
+                    security.push(SecurityRequirement::new::<_, [&str; 0], &str>(SIGN_IN, []));
+                }
             }
             add_problems(operation, path, is_open);
         }
@@ -180,4 +201,45 @@ fn swagger_ui(name: &str) -> zip::result::ZipResult<Vec<u8>> {
     let mut bytes = Vec::new();
     archive.by_name(&path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_says_where_people_sign_in() {
+        let sign_in = SignIn {
+            issuer: "https://id.example/".to_owned(),
+            client_id: "page".to_owned(),
+        };
+        let mut openapi = super::super::routes().into_openapi();
+        add_sign_in(&mut openapi, &sign_in);
+        complete(&mut openapi, true);
+        let json = serde_json::to_value(&openapi).unwrap();
+        let scheme = &json["components"]["securitySchemes"]["signIn"];
+        assert_eq!(
+            scheme["openIdConnectUrl"],
+            "https://id.example/.well-known/openid-configuration"
+        );
+        assert_eq!(
+            json["paths"]["/v1/counts"]["get"]["security"]
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
+        assert!(json["paths"]["/livez"]["get"].get("security").is_none());
+    }
+
+    #[test]
+    fn the_vendored_files_are_there() {
+        for name in [
+            "swagger-ui.css",
+            "swagger-ui-bundle.js",
+            "favicon-32x32.png",
+        ] {
+            assert!(!swagger_ui(name).unwrap().is_empty(), "{name}");
+        }
+    }
 }

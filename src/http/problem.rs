@@ -66,6 +66,8 @@ pub(super) enum Kind {
     NotPossible,
     /// The queue of photos, or the memory for bodies, is full.
     Busy,
+    /// The caller sends too many requests.
+    TooManyRequests,
     /// A model cannot be loaded.
     BadModel,
     /// A defect, or damaged data.
@@ -103,7 +105,7 @@ impl Kind {
             | Self::Damaged
             | Self::NotPossible
             | Self::BadModel => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Starting | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
@@ -135,6 +137,7 @@ impl Kind {
             Self::Gone => "The photo is gone",
             Self::NotPossible => "This cannot be done",
             Self::Busy => "The server is busy",
+            Self::TooManyRequests => "You send too many requests",
             Self::BadModel => "The model cannot be used",
             Self::Internal => "The server failed",
             Self::Unavailable => "A service behind the server is unavailable",
@@ -181,7 +184,9 @@ impl Kind {
             Self::Damaged => "Copy the photo from the camera again, and send it again.",
             Self::Gone => "The object version was deleted. Upload the photo again.",
             Self::NotPossible => "Mend what `detail` names.",
-            Self::Busy => "Wait the seconds of `Retry-After`, and send the request again.",
+            Self::Busy | Self::TooManyRequests => {
+                "Wait the seconds of `Retry-After`, and send the request again."
+            }
             Self::BadModel => {
                 "Export the model again. The server goes on with the models that it has."
             }
@@ -279,6 +284,12 @@ impl Problem {
     /// The same with another kind.
     pub(super) fn of_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// With the seconds after which a repeat may succeed.
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.push((header::RETRY_AFTER, seconds.into()));
+        self
     }
 
     /// With one more sentence.

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{Api, router};
+use super::{Api, rate::Peer, router};
 
 /// Time limit of a request's headers, and of a connection that waits for the next request.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -199,9 +199,13 @@ impl Connection {
     async fn serve(self, stream: TcpStream, router: Router, mut closing: watch::Receiver<bool>) {
         // A small response must not wait for the acknowledgement of the one before. Failing is no harm.
         let _ = stream.set_nodelay(true);
+        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
         let this = Arc::new(self);
         this.wait();
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
             let (this, router) = (Arc::clone(&this), router.clone());
             async move {
                 this.work();

@@ -3,6 +3,7 @@
 mod access;
 mod classify;
 mod doors;
+mod errors;
 mod models;
 mod records;
 mod server;

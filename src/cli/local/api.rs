@@ -62,6 +62,8 @@ impl ServedApi {
             max_answer: None,
             cpus: compute.cpus,
             has_metrics: true,
+            per_minute: None,
+            sign_in: None,
         };
         let folders = ModelFolders {
             default: Some(compute.model_dir.clone()),

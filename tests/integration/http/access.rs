@@ -108,3 +108,28 @@ fn pages_of_other_sites_are_kept_out() {
         200
     );
 }
+
+#[test]
+fn a_caller_has_a_number_of_requests_a_minute() {
+    let (first, first_entry) = key("reader", None);
+    let (second, second_entry) = key("admin", None);
+    let keys = format!("{first_entry} {second_entry}");
+    let api = Api::start(
+        &["--without-tables", "--rate-limit", "3"],
+        &[COLOR_MODEL, ("API_KEYS", &keys)],
+    );
+    let first = api.with_key(&first);
+    for _ in 0..3 {
+        assert_eq!(first.get("/v1/models").status, 200);
+    }
+    let refused = first.get("/v1/models");
+    assert!(
+        refused
+            .problem(429, "too-many-requests")
+            .contains("3 requests a minute")
+    );
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=20).contains(&seconds), "{seconds}");
+    assert_eq!(first.get("/readyz").status, 200, "probes are free");
+    assert_eq!(api.with_key(&second).get("/v1/models").status, 200);
+}
