@@ -22,6 +22,7 @@ mod access;
 mod admission;
 mod body;
 mod cache;
+mod change_routes;
 mod classification;
 mod classify;
 mod count_routes;
@@ -45,6 +46,7 @@ mod record_routes;
 mod review_routes;
 mod server;
 mod store;
+mod upload_file;
 mod upload_routes;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
@@ -228,7 +230,7 @@ fn reviewer() -> OpenApiRouter<Arc<Api>> {
             review_routes::put_review,
             review_routes::delete_review
         ))
-        .routes(routes!(review_routes::change_many))
+        .routes(routes!(change_routes::change_many))
 }
 
 fn admin() -> OpenApiRouter<Arc<Api>> {

@@ -1,6 +1,7 @@
 //! What every request gets: an id, a line in the log, metrics, and the body of its problem.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,13 +14,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
     Api,
     access::Principal,
-    problem::{PROBLEM_JSON, Problem},
+    problem::{Kind, PROBLEM_JSON, Problem},
 };
 use crate::respond::milliseconds;
 
@@ -56,7 +58,11 @@ pub(super) async fn observe(
     let method = method_name(request.method());
     let path = request.uri().path().to_owned();
     let span = tracing::info_span!("request", id);
-    let mut response = next.run(request).instrument(span).await;
+    // A panic is a defect of one request. Its line is in the log, with the id.
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = answered.instrument(span).await.unwrap_or_else(|_| {
+        Problem::new(Kind::Internal, "the server failed: report the request id").into_response()
+    });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = with_body(response, &problem, &path, &id);
     }
@@ -146,4 +152,69 @@ fn with_body(response: Response, problem: &Problem, path: &str, id: &str) -> Res
     let media_type = HeaderValue::from_static(PROBLEM_JSON);
     parts.headers.insert(header::CONTENT_TYPE, media_type);
     Response::from_parts(parts, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        body::{Body, to_bytes},
+        middleware::from_fn_with_state,
+        routing::get,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        config::ComputeConfig,
+        http::{Access, Anonymous, ApiKeys, ModelFolders, Models, Settings},
+    };
+
+    fn api() -> Arc<Api> {
+        let folders = ModelFolders {
+            default: None,
+            more: None,
+        };
+        let compute = ComputeConfig::read(|_| None).unwrap();
+        let access = Access {
+            keys: ApiKeys::default(),
+            anonymous: Anonymous::Nobody,
+        };
+        let settings = Settings {
+            max_photo: 1,
+            max_body: None,
+            max_answer: None,
+            cpus: 1,
+            has_metrics: false,
+            per_minute: None,
+            sign_in: None,
+        };
+        Arc::new(Api::new(
+            Models::new(folders, compute),
+            access,
+            None,
+            settings,
+        ))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_of_one_request() {
+        async fn fails() {
+            panic!("as a defect would")
+        }
+        let api = api();
+        let router: Router = Router::new()
+            .route("/fails", get(fails))
+            .layer(from_fn_with_state(Arc::clone(&api), observe))
+            .with_state(api);
+        let request = Request::get("/fails").header("x-request-id", "r1");
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["x-request-id"], "r1");
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["type"], "/problems/internal");
+        assert!(!problem.to_string().contains("defect would"));
+    }
 }

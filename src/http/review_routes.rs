@@ -3,20 +3,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
-    Extension, Json,
+    Extension,
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use strum::VariantNames;
 use utoipa::ToSchema;
 
 use super::{
     Api,
-    access::{Principal, Role},
-    parameters::{record_id, whole_or_none},
+    access::Principal,
+    change_routes::Action,
+    parameters::record_id,
     photos::parse_json,
     problem::{Kind, Problem},
     record_routes::{label, record_response},
@@ -28,10 +29,8 @@ use crate::{
     records::{Change, ChangeError, Note, Record, RecordJson, ReviewVerdict},
 };
 
-/// Highest number of changes in one request.
-const MAX_CHANGES: usize = 100;
 /// Bytes of one change as JSON: a note has 2,000, each of which may be written as `\u00e4`.
-const MAX_CHANGE_BYTES: u64 = 16 << 10;
+pub(super) const MAX_CHANGE_BYTES: u64 = 16 << 10;
 
 /// What a reviewer says about a record.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -60,79 +59,9 @@ enum Verdict {
     Unknown,
 }
 
-/// Changes of several records.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Changes)]
-pub(super) struct ChangesBody {
-    /// The changes, in the order in which they are made.
-    #[schema(min_items = 1, max_items = 100)]
-    changes: Vec<ChangeBody>,
-}
-
-/// A change of one record. What is wrong with it is in its outcome.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = Change)]
-struct ChangeBody {
-    /// UUID of the photo, or a class, a hyphen and the UUID.
-    id: String,
-    /// What to do. Only an admin may delete and restore.
-    action: Action,
-    /// The class, if the action is relabel.
-    class_name: Option<String>,
-    /// Whether `className` may be a class that neither a model nor a record has.
-    #[serde(default)]
-    new_class: bool,
-    /// Why, for the history.
-    note: Option<String>,
-    /// The revision that the caller has seen. Needed to change what somebody else reviewed.
-    #[serde(default, deserialize_with = "whole_or_none")]
-    revision: Option<u64>,
-}
-
-/// What happens to a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Confirm,
-    Relabel,
-    Unknown,
-    Withdraw,
-    Delete,
-    Restore,
-}
-
-/// The outcomes of changes, in their order.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Outcomes {
-    items: Vec<OutcomeItem>,
-}
-
-/// The outcome of one change.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct OutcomeItem {
-    /// Position of the change, from 0.
-    index: usize,
-    /// Its id, as it was sent.
-    id: String,
-    /// The status that the change alone would have had.
-    #[schema(minimum = 200, maximum = 599)]
-    status: u16,
-    /// The record afterwards; a deleted one as it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<RecordJson>)]
-    record: Option<Record>,
-    /// Why the record was not changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<super::problem::ProblemJson>)]
-    problem: Option<Problem>,
-}
-
 /// What the caller knows about the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     /// Nothing.
     Nothing,
     /// It may have any revision: `If-Match: *`.
@@ -162,14 +91,14 @@ impl Seen {
 }
 
 /// A change that is ready to be made.
-struct Ready {
+pub(super) struct Ready {
     change: Change,
     note: Option<Note>,
 }
 
 impl Api {
     /// Makes a change.
-    async fn change(
+    pub(super) async fn change(
         &self,
         principal: &Principal,
         id: ObjectId,
@@ -225,7 +154,7 @@ impl Api {
         ))
     }
 
-    async fn ready(
+    pub(super) async fn ready(
         &self,
         action: Action,
         class_name: Option<String>,
@@ -382,65 +311,4 @@ pub(super) async fn restore(
         .change(&principal, id, &restore, Seen::Nothing, api.deadline())
         .await?;
     Ok(record_response(&record))
-}
-
-/// Change several records
-///
-/// Each change has its own outcome: one that cannot be made takes no other with it.
-#[utoipa::path(post, path = "/v1/reviews", tag = "Reviews", operation_id = "changeRecords",
-    request_body = ChangesBody,
-    responses((status = 200, description = "One outcome for each change", body = Outcomes)))]
-pub(super) async fn change_many(
-    State(api): State<Arc<Api>>,
-    Extension(principal): Extension<Principal>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Outcomes>, Problem> {
-    check_json(&headers)?;
-    let limit = MAX_CHANGES as u64 * MAX_CHANGE_BYTES;
-    let received = api.receive(&headers, body, limit).await?;
-    let ChangesBody { changes } = parse_json(&received.bytes)?;
-    if !(1..=MAX_CHANGES).contains(&changes.len()) {
-        return Err(Problem::malformed(format!(
-            "there are {} changes, not 1 to {MAX_CHANGES}",
-            changes.len()
-        )));
-    }
-    api.store()?;
-    let mut items = Vec::with_capacity(changes.len());
-    // All of them together have the time of one request.
-    let deadline = api.deadline();
-    // One after the other: two changes of one record have an order.
-    for (index, change) in changes.into_iter().enumerate() {
-        let id = change.id.clone();
-        let (status, record, problem) = match one(&api, &principal, change, deadline).await {
-            Ok(record) => (200, Some(record), None),
-            Err(problem) => (problem.status().as_u16(), None, Some(problem)),
-        };
-        items.push(OutcomeItem {
-            index,
-            id,
-            status,
-            record,
-            problem,
-        });
-    }
-    Ok(Json(Outcomes { items }))
-}
-
-async fn one(
-    api: &Api,
-    principal: &Principal,
-    body: ChangeBody,
-    deadline: Deadline,
-) -> Result<Record, Problem> {
-    let id = record_id(&body.id)?;
-    if matches!(body.action, Action::Delete | Action::Restore) {
-        principal.must_have(Role::Admin)?;
-    }
-    let ready = api
-        .ready(body.action, body.class_name, body.new_class, body.note)
-        .await?;
-    let seen = body.revision.map_or(Seen::Nothing, Seen::Revision);
-    api.change(principal, id, &ready, seen, deadline).await
 }

@@ -18,22 +18,20 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use chrono::{DateTime, FixedOffset, SecondsFormat, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     Api,
     access::Principal,
-    parameters::whole,
     photos::parse_json,
     problem::{Kind, Problem, ProblemJson},
     store::{Photos, check_key},
+    upload_file::{Checked, UploadFile},
 };
 use crate::{
     error::chain,
-    photo::Rejection,
     records::{ChangeError, Record, RecordJson},
 };
 
@@ -41,14 +39,8 @@ use crate::{
 const MAX_FILES: usize = 50;
 /// Bytes of the request.
 const MAX_REQUEST: u64 = 256 << 10;
-/// Longest name of a file, station or camera, in bytes.
-const MAX_NAME: usize = 100;
 /// How long a URL may be used.
 const VALID: Duration = Duration::from_secs(3600);
-/// Hexadecimal digits that make a key unique.
-const UNIQUE: usize = 12;
-/// Highest length of a content type.
-const MAX_CONTENT_TYPE: usize = 100;
 
 /// Files that a client wants to upload.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,31 +50,6 @@ pub(super) struct UploadRequest {
     /// The files.
     #[schema(min_items = 1, max_items = 50)]
     files: Vec<UploadFile>,
-}
-
-/// A file that a client wants to upload. What is wrong with it is in its item.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct UploadFile {
-    /// Name of the file. A time in it tells when the photo was taken, if nothing else does.
-    #[schema(example = "IMG_20261120_190431.JPG")]
-    name: String,
-    /// Length in bytes. The bucket accepts no other.
-    #[schema(example = 3_145_728)]
-    #[serde(deserialize_with = "whole")]
-    bytes: u64,
-    /// Content type.
-    #[schema(default = "application/octet-stream", example = "image/jpeg")]
-    content_type: Option<String>,
-    /// SHA-256 of the file, hexadecimal. The bucket checks it, and a file that was uploaded before is not stored twice.
-    sha256: Option<String>,
-    /// The station.
-    #[schema(example = "field-1")]
-    station: Option<String>,
-    /// The camera.
-    camera: Option<String>,
-    /// When the photo was taken, if the client knows better than the photo.
-    captured_at: Option<DateTime<FixedOffset>>,
 }
 
 /// What to do with each file.
@@ -180,108 +147,6 @@ impl Token {
     fn text(&self) -> String {
         // A text and a number have a JSON form.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
-    }
-}
-
-/// A file whose description was checked.
-struct Checked {
-    key: String,
-    bytes: i64,
-    content_type: String,
-    sha256: Option<[u8; 32]>,
-    metadata: Vec<(&'static str, String)>,
-}
-
-impl UploadFile {
-    fn check(self, principal: &Principal, limit: u64) -> Result<Checked, Problem> {
-        if self.bytes == 0 {
-            return Err(Problem::from(&Rejection::Empty));
-        }
-        let bytes = i64::try_from(self.bytes).unwrap_or(i64::MAX);
-        if self.bytes > limit {
-            let bytes = self.bytes;
-            return Err(Problem::from(&Rejection::TooManyBytes { bytes, limit }));
-        }
-        let content_type = self
-            .content_type
-            .as_deref()
-            .unwrap_or("application/octet-stream");
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/.+-".contains(c);
-        if content_type.len() > MAX_CONTENT_TYPE
-            || content_type.matches('/').count() != 1
-            || !content_type.chars().all(is_plain)
-        {
-            return Err(Problem::malformed(
-                "contentType is no media type such as image/jpeg",
-            ));
-        }
-        let sha256 = self.sha256.as_deref().map(sha256).transpose()?;
-        let station = principal.station_of(self.station)?;
-        let station = station.map(|text| part("station", &text)).transpose()?;
-        let camera = self.camera.map(|text| part("camera", &text)).transpose()?;
-        if camera.is_some() && station.is_none() {
-            return Err(Problem::malformed("a camera needs a station"));
-        }
-        let unique = match sha256 {
-            Some(hash) => hex::encode(hash),
-            None => Uuid::new_v4().simple().to_string(),
-        };
-        let file = unique_name(&part("name", &self.name)?, &unique[..UNIQUE]);
-        let folders = [station.as_deref(), camera.as_deref()]
-            .into_iter()
-            .flatten();
-        let key: Vec<&str> = folders.chain([file.as_str()]).collect();
-        let mut metadata = Vec::new();
-        for (name, value) in [("station", station.clone()), ("camera", camera.clone())] {
-            // S3 stores ASCII alone as it is. The key has every name.
-            metadata.extend(
-                value
-                    .filter(|value| value.is_ascii())
-                    .map(|value| (name, value)),
-            );
-        }
-        if let Some(at) = self.captured_at {
-            metadata.push(("captured-at", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
-        }
-        Ok(Checked {
-            key: key.join("/"),
-            bytes,
-            content_type: content_type.to_owned(),
-            sha256,
-            metadata,
-        })
-    }
-}
-
-fn sha256(text: &str) -> Result<[u8; 32], Problem> {
-    let mut hash = [0; 32];
-    match hex::decode_to_slice(text, &mut hash) {
-        Ok(()) => Ok(hash),
-        Err(_) => Err(Problem::malformed("sha256 has not 64 hexadecimal digits")),
-    }
-}
-
-/// Checks a part of a key. It must not be a path, because the first folders are station and camera.
-fn part(name: &str, text: &str) -> Result<String, Problem> {
-    let text = text.trim();
-    let is_plain = |c: char| !c.is_control() && c != '/' && c != '\\';
-    match (1..=MAX_NAME).contains(&text.len())
-        && text.chars().all(is_plain)
-        && text != "."
-        && text != ".."
-    {
-        true => Ok(text.to_owned()),
-        false => Err(Problem::malformed(format!(
-            "{name} has not 1 to {MAX_NAME} bytes, or it has control characters or slashes"
-        ))),
-    }
-}
-
-/// The name with `unique` before its extension. The tilde keeps the digits apart from a time in the name.
-fn unique_name(name: &str, unique: &str) -> String {
-    match name.rsplit_once('.') {
-        Some((stem, extension)) if !stem.is_empty() => format!("{stem}~{unique}.{extension}"),
-        _ => format!("{name}~{unique}"),
     }
 }
 
@@ -447,92 +312,4 @@ pub(super) async fn status(
         Err(error) => return Err(error.into()),
     };
     Ok(Json(status))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::access::Role;
-
-    fn file(name: &str) -> UploadFile {
-        UploadFile {
-            name: name.to_owned(),
-            bytes: 10,
-            content_type: None,
-            sha256: Some("ab".repeat(32)),
-            station: Some("field-1".to_owned()),
-            camera: None,
-            captured_at: None,
-        }
-    }
-
-    fn principal(station: Option<&str>) -> Principal {
-        Principal {
-            name: "camera".parse().unwrap(),
-            role: Role::Uploader,
-            station: station.map(ToOwned::to_owned),
-        }
-    }
-
-    #[test]
-    fn a_key_has_station_camera_and_a_unique_name() {
-        let checked = file("IMG_20261120_190431.JPG")
-            .check(&principal(None), 10)
-            .unwrap();
-        assert_eq!(checked.key, "field-1/IMG_20261120_190431~abababababab.JPG");
-        let with_camera = UploadFile {
-            camera: Some("Kamera é".to_owned()),
-            ..file("a")
-        };
-        let checked = with_camera.check(&principal(Some("field-1")), 10).unwrap();
-        assert_eq!(checked.key, "field-1/Kamera é/a~abababababab");
-        assert_eq!(checked.metadata, [("station", "field-1".to_owned())]);
-        let none = UploadFile {
-            station: None,
-            sha256: None,
-            ..file(".jpg")
-        };
-        let checked = none.check(&principal(None), 10).unwrap();
-        assert!(checked.key.starts_with(".jpg~") && checked.key.len() == 17);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_uploaded_says_why() {
-        let bad = [
-            UploadFile {
-                bytes: 0,
-                ..file("a")
-            },
-            UploadFile {
-                bytes: 11,
-                ..file("a")
-            },
-            UploadFile {
-                sha256: Some("ab".to_owned()),
-                ..file("a")
-            },
-            UploadFile {
-                content_type: Some("text".to_owned()),
-                ..file("a")
-            },
-            UploadFile {
-                station: None,
-                camera: Some("c".to_owned()),
-                ..file("a")
-            },
-            UploadFile {
-                station: Some("a/b".to_owned()),
-                ..file("a")
-            },
-            file("../a"),
-            file(".."),
-            file("a\nb"),
-            file(""),
-        ];
-        for file in bad {
-            assert!(file.check(&principal(None), 10).is_err());
-        }
-        let other = file("a").check(&principal(Some("field-2")), 10);
-        assert_eq!(other.err().unwrap().kind(), Kind::Forbidden);
-    }
 }
