@@ -1,12 +1,13 @@
 //! How much the server takes on at once: photos, and bytes of bodies.
 //!
 //! A photo needs a place before it is decoded: one for each CPU, and [`QUEUE`] more that wait. A body needs bytes of
-//! [`BODY_MEMORY`] while it arrives and until its photos are classified. Whoever finds neither gets 429 at once, so that
-//! a flood costs little and the photos in progress go on.
+//! [`BODY_MEMORY`] while it arrives and until its photos are classified. Exports have places of their own. Whoever finds none
+//! gets 429 at once, so that a flood costs little and what is in progress goes on. A photo of the bucket is fetched only shortly
+//! before a CPU is free, so that those that wait take no memory.
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::problem::{Kind, Problem};
 
@@ -17,10 +18,17 @@ pub(super) const BODY_MEMORY: usize = 256 << 20;
 /// Unit of the memory, in bytes: a semaphore counts up to 2³² units.
 const UNIT: usize = 1 << 10;
 
+/// Photos from the bucket in memory, beside those on a CPU: enough to hide a download.
+const READ_AHEAD: usize = 3;
+/// Exports, and counts of a station, at once. Each reads thousands of records.
+const LONG_READS: usize = 4;
+
 /// The places and the memory that are left.
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    fetches: Semaphore,
+    long_reads: Semaphore,
 }
 
 /// Memory of one body, returned when it is dropped.
@@ -37,6 +45,8 @@ impl Admission {
         Self {
             places: Arc::new(Semaphore::new(cpus + QUEUE)),
             memory: Arc::new(Semaphore::new(BODY_MEMORY / UNIT)),
+            fetches: Semaphore::new(cpus + READ_AHEAD),
+            long_reads: Semaphore::new(LONG_READS),
         }
     }
 
@@ -48,6 +58,25 @@ impl Admission {
             Problem::new(
                 Kind::Busy,
                 format!("{QUEUE} photos wait already: send the request again in a second"),
+            )
+        })
+    }
+
+    /// Waits for the turn to hold a photo of the bucket in memory. Whoever waits has a place.
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+    pub(super) async fn fetch(&self) -> SemaphorePermit<'_> {
+        let turn = self.fetches.acquire().await;
+        turn.expect("the semaphore is open")
+    }
+
+    /// The turn to read thousands of records.
+    pub(super) fn read_long(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.long_reads.try_acquire().map_err(|_| {
+            Problem::new(
+                Kind::Busy,
+                format!(
+                    "{LONG_READS} exports are being written: send the request again in a second"
+                ),
             )
         })
     }

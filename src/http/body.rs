@@ -19,8 +19,10 @@ use super::{
 
 /// Time limit of a body: 50 MiB at 1.4 Mbit/s, or a photo of 4 MB at 107 kbit/s.
 const WHOLE: Duration = Duration::from_secs(300);
-/// Time limit of the next bytes.
+/// Time limit of the next [`LEAST`] bytes.
 const NEXT: Duration = Duration::from_secs(15);
+/// Bytes that arrive in that time at 35 kbit/s. Slower bodies would hold memory that others need.
+const LEAST: usize = 64 << 10;
 /// Bytes of a refused body that are still read, so that its sender sees the response: it reads it after it has sent all.
 const DRAINED: u64 = 64 << 20;
 
@@ -65,15 +67,19 @@ impl Api {
             Problem::new(
                 Kind::SlowBody,
                 format!(
-                    "the body stopped for {} seconds, or took over {}: {UPLOAD}, where a cut connection does no harm",
+                    "less than {LEAST} bytes came in {} seconds, or the body took over {}: {UPLOAD}, where a cut connection does no harm",
                     NEXT.as_secs(),
                     WHOLE.as_secs()
                 ),
             )
         };
+        let mut next = (Instant::now() + NEXT, LEAST);
         loop {
-            let frame = timeout_at(end, timeout(NEXT, body.frame())).await;
-            let Some(frame) = frame.map_err(|_| slow())?.map_err(|_| slow())? else {
+            if bytes.len() >= next.1 {
+                next = (Instant::now() + NEXT, bytes.len() + LEAST);
+            }
+            let frame = timeout_at(end.min(next.0), body.frame()).await;
+            let Some(frame) = frame.map_err(|_| slow())? else {
                 break;
             };
             let frame =

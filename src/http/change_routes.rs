@@ -105,6 +105,7 @@ pub(super) async fn change_many(
     body: Body,
 ) -> Result<Json<Outcomes>, Problem> {
     check_json(&headers)?;
+    principal.must_see_all()?;
     let limit = MAX_CHANGES as u64 * MAX_CHANGE_BYTES;
     let received = api.receive(&headers, body, limit).await?;
     let ChangesBody { changes } = parse_json(&received.bytes)?;

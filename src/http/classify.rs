@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue},
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,7 @@ use super::{
     access::Principal,
     classification::{Classification, Computed, DEFAULT_TOP, Timing},
     models::Named,
-    parameters::Parameters,
+    parameters::{Parameters, Segment},
     photo_schemas::{BatchFormSchema, BatchSchema, FileBytes, FormSchema, PhotoSchema},
     photos::{self, Asked, MAX_BATCH, Number, Sent},
     problem::{Problem, ProblemJson},
@@ -114,7 +114,7 @@ pub(super) async fn classify(
 pub(super) async fn classify_with(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(model): Path<String>,
+    Segment(model): Segment,
     Parameters(mut parameters): Parameters<ClassifyParameters>,
     headers: HeaderMap,
     body: Body,
@@ -137,8 +137,8 @@ async fn one(
 ) -> Result<Response, Problem> {
     photos::check_content(headers, Number::One)?;
     let limit = encoded(api.settings.max_photo) + SLACK;
-    let received = api.receive(headers, body, limit).await?;
-    let asked = photos::read(headers, &received, Number::One).await?;
+    let mut received = api.receive(headers, body, limit).await?;
+    let asked = photos::read(headers, &mut received, Number::One).await?;
     let choice = Choice::of(api, parameters, &asked)?;
     let _place = api.admission.enter(1)?;
     let mut computed = Vec::new();
@@ -172,8 +172,8 @@ pub(super) async fn classify_batch(
     body: Body,
 ) -> Result<Json<Batch>, Problem> {
     photos::check_content(&headers, Number::Batch)?;
-    let received = api.receive(&headers, body, MAX_BATCH_BYTES).await?;
-    let asked = photos::read(&headers, &received, Number::Batch).await?;
+    let mut received = api.receive(&headers, body, MAX_BATCH_BYTES).await?;
+    let asked = photos::read(&headers, &mut received, Number::Batch).await?;
     debug_assert!(asked.photos.len() <= MAX_BATCH);
     let choice = Choice::of(&api, parameters, &asked)?;
     let _places = api.admission.enter(asked.photos.len())?;
@@ -249,6 +249,8 @@ async fn photo_of(
         Sent::Bytes { bytes, .. } => api.compute(model, bytes).await,
         Sent::Unreadable(problem) => Err(problem),
         Sent::Object(object) => {
+            // Held until the photo is classified.
+            let _turn = api.admission.fetch().await;
             let photo = api.object(principal, &object).await?;
             api.compute(model, photo).await
         }

@@ -96,6 +96,7 @@ pub(super) async fn counts(
     let deadline = api.deadline();
     let mut days = match principal.station_of(parameters.station)? {
         Some(station) => {
+            let _turn = api.admission.read_long()?;
             let counts = store.ledger.counts_of_station(span, &station, || deadline);
             counts.await?
         }

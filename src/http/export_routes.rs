@@ -116,6 +116,7 @@ pub(super) async fn export(
     if let Some(class) = &export.filter.class {
         api.check_class(class).await?;
     }
+    let _turn = api.admission.read_long()?;
     // Written to a file first: an export that fails half-way is a problem, not a short file.
     let mut file = NamedTempFile::new().map_err(cannot_write)?;
     let mut damaged = 0_u64;

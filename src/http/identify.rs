@@ -126,6 +126,9 @@ fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
         (None, _) => match &access.anonymous {
             Anonymous::Nobody => Caller::Anonymous,
             Anonymous::Everybody(principal) => Caller::Known(principal.clone()),
+            Anonymous::ThisMachine(_) if is_forwarded(headers) => Caller::Refused(
+                "a proxy passes requests of others on: start the server with API_KEYS, or with --open",
+            ),
             Anonymous::ThisMachine(principal) => match names_loopback(headers, uri) {
                 true => Caller::Known(principal.clone()),
                 false => Caller::Refused(
@@ -153,6 +156,18 @@ fn bearer(value: &str) -> Option<&str> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| token.trim_matches(' '))
+}
+
+/// Whether a proxy says that the request is somebody else's.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    let names = [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+        "via",
+    ];
+    names.iter().any(|name| headers.contains_key(*name))
 }
 
 /// Whether the host of the request is a loopback address.

@@ -21,6 +21,7 @@ use super::{
     access::{Principal, Role},
     identify::Vouched,
     observe::{Answered, RequestId},
+    problem::{Kind, PROBLEM_JSON, Problem},
     router,
 };
 
@@ -216,7 +217,7 @@ fn groups(claims: &Map<String, Value>) -> impl Iterator<Item = &str> {
         Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(text)) => {
             let list = text.trim_start_matches('[').trim_end_matches(']');
-            list.split([' ', ',']).collect()
+            list.split(' ').collect()
         }
         _ => Vec::new(),
     };
@@ -226,11 +227,12 @@ fn groups(claims: &Map<String, Value>) -> impl Iterator<Item = &str> {
 /// The response as Lambda wants it.
 async fn answer(response: Response) -> Value {
     let (parts, body) = response.into_parts();
-    let bytes = match to_bytes(body, usize::MAX).await {
+    let bytes = match to_bytes(body, MAX_ANSWER as usize).await {
         Ok(bytes) => bytes,
         Err(error) => {
-            tracing::error!(%error, "the answer broke off");
-            return json!({"statusCode": 500, "headers": {}, "body": "", "isBase64Encoded": false});
+            tracing::error!(%error, "the answer broke off, or is too large");
+            let problem = Problem::new(Kind::Internal, "the answer is too large: ask for less");
+            return problem_answer(&problem);
         }
     };
     let media_type = parts.headers.get(header::CONTENT_TYPE);
@@ -273,10 +275,13 @@ fn is_text(media_type: &str) -> bool {
 
 fn malformed(error: &EventError) -> Value {
     tracing::error!(%error, "an event cannot be read");
-    let problem = super::problem::Problem::malformed(error.to_string());
+    problem_answer(&Problem::malformed(error.to_string()))
+}
+
+fn problem_answer(problem: &Problem) -> Value {
     json!({
-        "statusCode": 400,
-        "headers": {"content-type": super::problem::PROBLEM_JSON},
+        "statusCode": problem.status().as_u16(),
+        "headers": {"content-type": PROBLEM_JSON},
         "body": json!(problem).to_string(),
         "isBase64Encoded": false,
     })
@@ -307,15 +312,14 @@ mod tests {
             Vouched::As(principal) => Some((principal.role, principal.name.to_string())),
             Vouched::WithoutRole => None,
         };
-        for groups in [
-            json!("[reader admin]"),
-            json!("[admin, x]"),
-            json!(["admin"]),
-            json!("admin"),
-        ] {
+        for groups in [json!("[reader admin]"), json!(["admin"]), json!("admin")] {
             let claims = json!({"cognito:groups": groups, "email": "a@b.example", "sub": "1"});
             assert_eq!(role(claims), Some((Role::Admin, "a@b.example".to_owned())));
         }
+        assert_eq!(
+            role(json!({"sub": "1", "cognito:groups": "[x,admin]"})),
+            None
+        );
         assert_eq!(role(json!({"sub": "1"})), None);
         assert_eq!(role(json!({"sub": "1", "cognito:groups": "[root]"})), None);
         assert_eq!(role(json!({"cognito:groups": "[admin]"})), None);

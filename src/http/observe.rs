@@ -73,6 +73,10 @@ pub(super) async fn observe(
     // Answers are data: no browser may take one for a page, keep it for others, or show it in a frame.
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
         (

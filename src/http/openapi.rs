@@ -7,7 +7,6 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::Path,
     http::{HeaderValue, header},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -24,6 +23,7 @@ use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 
 use super::{
     Api, SignIn,
+    parameters::Segment,
     problem::{Kind, PROBLEM_JSON, Problem, ProblemJson},
 };
 
@@ -170,7 +170,7 @@ async fn index() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(INDEX))
 }
 
-async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
+async fn file(Segment(name): Segment) -> Result<Response, Problem> {
     let media_type = match name.as_str() {
         "swagger-ui.css" => "text/css; charset=utf-8",
         "swagger-ui-bundle.js" | "swagger-initializer.js" => "text/javascript; charset=utf-8",

@@ -1,7 +1,7 @@
 //! Query parameters and path segments, with their errors as problems.
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, Path, Query},
     http::request::Parts,
 };
 use serde::{
@@ -29,6 +29,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                     reason.unwrap_or(&text)
                 )))
             }
+        }
+    }
+}
+
+/// The one parameter of a path.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(segment)) => Ok(Self(segment)),
+            Err(error) => Err(Problem::malformed(format!(
+                "the path cannot be read: {}",
+                error.body_text()
+            ))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,7 +17,7 @@ use super::{
     Api,
     access::Principal,
     classification::too_large,
-    parameters::{Parameters, record_id},
+    parameters::{Parameters, Segment, record_id},
     photo_schemas::FileBytes,
     problem::{Kind, Problem},
     store::Photos,
@@ -93,7 +93,7 @@ impl Photos {
 pub(super) async fn photo(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let record = api.record(record_id(&id)?, &principal).await?;
     let photos = api.photos()?;
@@ -118,7 +118,7 @@ pub(super) async fn photo(
 pub(super) async fn thumbnail(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     Parameters(parameters): Parameters<ThumbnailParameters>,
 ) -> Result<Response, Problem> {
     if parameters.w.is_some_and(|width| width != THUMBNAIL_SIDE) {
@@ -154,6 +154,7 @@ impl Api {
             )
         };
         let _place = self.admission.enter(1)?;
+        let _turn = self.admission.fetch().await;
         let bytes = match photos.bucket.fetch(&record.object, self.deadline()).await? {
             Fetched::Object(_, bytes) => bytes,
             Fetched::Gone | Fetched::Archived => return Err(gone()),

@@ -1,8 +1,10 @@
 //! The photos in a request: a raw body, a form, or JSON.
 
+use std::{borrow::Cow, fmt};
+
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Multipart, Request},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
     http::{HeaderMap, header},
 };
 use base64::{
@@ -10,7 +12,10 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use utoipa::ToSchema;
 
 use super::{
@@ -18,6 +23,7 @@ use super::{
     parameters::whole_or_none,
     problem::{Kind, Problem},
 };
+use crate::error::Error;
 
 /// Highest number of photos in a batch.
 pub(super) const MAX_BATCH: usize = 32;
@@ -81,11 +87,40 @@ struct OnePhoto {
 /// The JSON of several photos.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ManyPhotos {
-    images: Vec<String>,
+struct ManyPhotos<'a> {
+    #[serde(borrow, deserialize_with = "images")]
+    images: Vec<Cow<'a, str>>,
     model: Option<String>,
     #[serde(default, deserialize_with = "whole_or_none")]
     top: Option<u64>,
+}
+
+/// Reads the photos of a batch, and stops after the first that is one too many: a body of 64 MiB can have millions.
+fn images<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cow<'de, str>>, D::Error> {
+    struct Images;
+    impl<'de> Visitor<'de> for Images {
+        type Value = Vec<Cow<'de, str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of up to {MAX_BATCH} photos in base64")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            #[derive(Deserialize)]
+            struct Image<'a>(#[serde(borrow)] Cow<'a, str>);
+            let mut images = Vec::new();
+            while let Some(Image(image)) = seq.next_element()? {
+                if images.len() == MAX_BATCH {
+                    return Err(A::Error::custom(format!(
+                        "there are more than {MAX_BATCH} photos: send several batches"
+                    )));
+                }
+                images.push(image);
+            }
+            Ok(images)
+        }
+    }
+    deserializer.deserialize_seq(Images)
 }
 
 /// How many photos a route takes.
@@ -144,7 +179,7 @@ pub(super) fn check_content(headers: &HeaderMap, number: Number) -> Result<(), P
 /// Reads the photos of a body.
 pub(super) async fn read(
     headers: &HeaderMap,
-    received: &Received,
+    received: &mut Received,
     number: Number,
 ) -> Result<Asked, Problem> {
     let body = received.bytes.clone();
@@ -157,10 +192,16 @@ pub(super) async fn read(
             ..Asked::default()
         },
         Content::Form => form(headers, body).await?,
-        Content::Json => match number {
-            Number::One => one_photo(&body)?,
-            Number::Batch => many_photos(&body)?,
-        },
+        Content::Json => {
+            // The decoded photos.
+            received.memory.grow_to(2 * body.len())?;
+            // Megabytes take a while, and other requests wait for this thread.
+            let read = tokio::task::spawn_blocking(move || match number {
+                Number::One => one_photo(&body),
+                Number::Batch => many_photos(&body),
+            });
+            read.await.map_err(Error::Aborted)??
+        }
     };
     match (number, asked.photos.len()) {
         (Number::One, 1) | (Number::Batch, 1..=MAX_BATCH) => Ok(asked),
@@ -182,6 +223,8 @@ async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
     };
     let mut request = Request::new(Body::from(body));
     *request.headers_mut() = headers.clone();
+    // The body was read within its limit. Without this, axum applies one of 2 MB.
+    DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| failed(&error.body_text()))?;
     let mut asked = Asked::default();
@@ -247,12 +290,6 @@ fn one_photo(body: &[u8]) -> Result<Asked, Problem> {
 
 fn many_photos(body: &[u8]) -> Result<Asked, Problem> {
     let ManyPhotos { images, model, top } = parse_json(body)?;
-    if images.len() > MAX_BATCH {
-        let photos = images.len();
-        return Err(Problem::malformed(format!(
-            "images has {photos} photos, over the limit of {MAX_BATCH} in a batch: send several batches"
-        )));
-    }
     let photos = images.iter().enumerate();
     let photos = photos.map(|(index, image)| {
         sent(image, &format!("images[{index}]")).unwrap_or_else(Sent::Unreadable)

@@ -264,7 +264,7 @@ impl Problem {
         }
         Self {
             kind,
-            detail: detail.into(),
+            detail: shortened(detail.into()),
             members: Map::new(),
             headers,
         }
@@ -294,7 +294,7 @@ impl Problem {
 
     /// With one more sentence.
     pub(super) fn and(mut self, sentence: &str) -> Self {
-        self.detail = format!("{}. {sentence}", self.detail);
+        self.detail = shortened(format!("{}. {sentence}", self.detail));
         self
     }
 
@@ -324,6 +324,18 @@ impl Problem {
             members: &self.members,
         }
     }
+}
+
+/// Longest detail, in bytes. It may repeat what a caller sent.
+const MAX_DETAIL: usize = 1000;
+
+/// The beginning of a long text.
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+        text.push('…');
+    }
+    text
 }
 
 impl Serialize for Problem {
@@ -381,6 +393,12 @@ mod tests {
         assert_eq!(kinds.len(), rejections.len());
         let problem = Problem::from(&rejections[0]);
         assert_eq!(problem.detail, rejections[0].to_string());
+    }
+
+    #[test]
+    fn a_detail_repeats_no_more_than_a_page() {
+        let problem = Problem::malformed("é".repeat(1_000_000));
+        assert!(problem.detail.len() < 1010 && problem.detail.ends_with("é…"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     access::Principal,
-    parameters::{Parameters, record_id},
+    parameters::{Parameters, Segment, record_id},
     problem::{Kind, Problem},
     store::Store,
 };
@@ -24,8 +24,8 @@ use crate::{
     model::Label,
     object::ObjectId,
     records::{
-        By, Cursor, DEFAULT_DAYS, Filter, HistoryEntry, MAX_DAYS, Order, Query, Record, RecordJson,
-        ReviewFilter, Span,
+        By, ChangeError, Cursor, DEFAULT_DAYS, Filter, HistoryEntry, MAX_DAYS, Order, Query,
+        Record, RecordJson, ReviewFilter, Span,
     },
 };
 
@@ -220,7 +220,12 @@ impl Api {
         id: ObjectId,
         principal: &Principal,
     ) -> Result<Record, Problem> {
-        let record = self.store()?.ledger.record(id, self.deadline()).await?;
+        let record = self.store()?.ledger.record(id, self.deadline()).await;
+        let record = record.map_err(|error| match (&principal.station, error) {
+            (_, error @ ChangeError::Ledger(_)) | (None, error) => error.into(),
+            // Nobody knows whose it was.
+            (Some(_), _) => principal.other_station(),
+        })?;
         principal.must_see(&record)?;
         Ok(record)
     }
@@ -244,7 +249,7 @@ pub(super) fn record_response(record: &Record) -> Response {
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let record = api.record(record_id(&id)?, &principal).await?;
     Ok(record_response(&record))
@@ -259,7 +264,7 @@ pub(super) async fn get(
 pub(super) async fn history(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Json<History>, Problem> {
     let id = record_id(&id)?;
     if principal.station.is_some() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::Response,
 };
@@ -17,7 +17,7 @@ use super::{
     Api,
     access::Principal,
     change_routes::Action,
-    parameters::record_id,
+    parameters::{Segment, record_id},
     photos::parse_json,
     problem::{Kind, Problem},
     record_routes::{label, record_response},
@@ -72,9 +72,15 @@ pub(super) enum Seen {
 
 impl Seen {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(value) = headers.get(header::IF_MATCH) else {
+        let mut values = headers.get_all(header::IF_MATCH).iter();
+        let (Some(value), more) = (values.next(), values.next()) else {
             return Ok(Self::Nothing);
         };
+        if more.is_some() {
+            return Err(Problem::malformed(
+                "there are two If-Match headers: send one",
+            ));
+        }
         let text = value.to_str().unwrap_or("").trim();
         if text == "*" {
             return Ok(Self::Any);
@@ -226,11 +232,12 @@ pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
 pub(super) async fn put_review(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     check_json(&headers)?;
+    principal.must_see_all()?;
     let id = record_id(&id)?;
     let received = api.receive(&headers, body, MAX_CHANGE_BYTES).await?;
     let review: ReviewBody = parse_json(&received.bytes)?;
@@ -259,7 +266,7 @@ pub(super) async fn put_review(
 pub(super) async fn delete_review(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
@@ -287,7 +294,7 @@ pub(super) async fn delete_review(
 pub(super) async fn delete_record(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
@@ -303,7 +310,7 @@ pub(super) async fn delete_record(
 pub(super) async fn restore(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
 ) -> Result<Response, Problem> {
     let id = record_id(&id)?;
     let restore = plain(Change::Restore);

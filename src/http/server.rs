@@ -1,33 +1,39 @@
 //! `serve`: the router on a socket.
 //!
 //! A connection without a request in flight is closed after a while. At the limit of connections the one that has been idle
-//! longest makes room for a new one, so that idle connections keep nobody out.
+//! longest makes room for a new one, so that idle connections keep nobody out. If none is idle, new ones wait in the kernel's
+//! queue. A request is in flight until its answer is written, or its client has stopped reading.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     http::{Request, Response},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, interval, sleep, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
@@ -39,8 +45,16 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 32 << 10;
 /// Highest number of headers.
 const MAX_HEADER_COUNT: usize = 64;
-/// Highest number of connections. Many systems let a process have 1,024 files.
+/// Highest number of connections.
 const MAX_CONNECTIONS: usize = 900;
+/// Files that are no connections: logs, models, temporary files, and connections to tables and bucket.
+const OTHER_FILES: usize = 100;
+/// Time in which a client that reads an answer takes a piece of it.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a piece of an answer.
+const PIECE: usize = 64 << 10;
+/// Time to send the rest of an answer on a connection that makes room for another.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How long a server that stops still accepts connections: until load balancers have seen it.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 /// How long requests in flight may take after that. Kubernetes and SageMaker kill a process after 30 s.
@@ -105,19 +119,23 @@ impl Server {
                 all: Arc::clone(&connections),
                 evict: Arc::default(),
                 place: AtomicU64::new(0),
+                was_used: AtomicBool::new(false),
+                is_answering: AtomicBool::new(false),
+                pieces: AtomicU64::new(0),
             };
             tasks.spawn(connection.serve(stream, router.clone(), closing.clone()));
         };
+        let most = max_connections();
         let mut stop = pin!(stop);
         loop {
+            let is_full = tasks.len() >= most;
+            if is_full {
+                connections.evict_one();
+            }
             tokio::select! {
                 () = &mut stop => break,
-                stream = accept(&self.listener) => {
-                    if tasks.len() >= MAX_CONNECTIONS {
-                        connections.evict_one();
-                    }
-                    start(stream, &mut tasks);
-                }
+                // If none was idle, this waits until one ends.
+                stream = accept(&self.listener, &connections), if !is_full => start(stream, &mut tasks),
                 Some(_) = tasks.join_next() => {}
             }
         }
@@ -126,7 +144,7 @@ impl Server {
         loop {
             tokio::select! {
                 () = sleep_until(end) => break,
-                stream = accept(&self.listener) => start(stream, &mut tasks),
+                stream = accept(&self.listener, &connections) => start(stream, &mut tasks),
                 Some(_) = tasks.join_next() => {}
             }
         }
@@ -135,8 +153,8 @@ impl Server {
             start(stream, &mut tasks);
         }
         drop(self.listener);
+        // Connections that wait for another request end now, new ones after their first.
         close.send_replace(true);
-        connections.evict_all();
         let all = async { while tasks.join_next().await.is_some() {} };
         if timeout(GRACE, all).await.is_err() {
             tracing::warn!(
@@ -147,13 +165,36 @@ impl Server {
     }
 }
 
-/// Accepts a connection. An error is that of one connection, or passes, so this goes on.
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// Highest number of connections, within the files that this process may have.
+fn max_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let files = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    match files {
+        // With few files, half of them.
+        Some(files) => files
+            .saturating_sub(OTHER_FILES)
+            .max(files / 2)
+            .clamp(1, MAX_CONNECTIONS),
+        // It is unlimited.
+        None => MAX_CONNECTIONS,
+    }
+}
+
+/// Accepts a connection. An error is that of one connection, or there are no more files: then an idle one makes room.
+async fn accept(listener: &TcpListener, connections: &Connections) -> TcpStream {
+    let mut was_logged = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if !was_logged {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    was_logged = true;
+                }
+                connections.evict_one();
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -178,13 +219,6 @@ impl Connections {
             evict.notify_one();
         }
     }
-
-    /// Closes all that wait.
-    fn evict_all(&self) {
-        for evict in std::mem::take(&mut *self.lock()).into_values() {
-            evict.notify_one();
-        }
-    }
 }
 
 /// One connection.
@@ -193,6 +227,12 @@ struct Connection {
     evict: Arc<Notify>,
     /// Its key among those that wait.
     place: AtomicU64,
+    /// Whether it had a request.
+    was_used: AtomicBool,
+    /// Whether an answer is being written.
+    is_answering: AtomicBool,
+    /// Number of pieces of answers that the client took.
+    pieces: AtomicU64,
 }
 
 impl Connection {
@@ -206,12 +246,10 @@ impl Connection {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
-            let (this, router) = (Arc::clone(&this), router.clone());
+            let (in_flight, router) = (InFlight::start(&this), router.clone());
             async move {
-                this.work();
                 let response: Result<Response<Body>, Infallible> = router.oneshot(request).await;
-                this.wait();
-                response
+                response.map(|response| response.map(|body| Answer::new(body, in_flight)))
             }
         });
         let mut builder = http1::Builder::new();
@@ -220,19 +258,41 @@ impl Connection {
             .header_read_timeout(HEADERS)
             .max_buf_size(MAX_HEADERS)
             .max_headers(MAX_HEADER_COUNT);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let mut is_closing = false;
-        loop {
-            tokio::select! {
-                // An error is the client's: it went away, or sent no HTTP.
-                _ = connection.as_mut() => break,
-                () = this.evict.notified() => break,
-                _ = closing.wait_for(|closing| *closing), if !is_closing => {
-                    is_closing = true;
-                    connection.as_mut().graceful_shutdown();
+        {
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let mut is_closing = false;
+            let mut checks = interval(READ_TIMEOUT);
+            let mut taken = None;
+            let mut end = None;
+            loop {
+                tokio::select! {
+                    // An error is the client's: it went away, or sent no HTTP.
+                    _ = connection.as_mut() => break,
+                    () = this.evict.notified() => {
+                        if !this.was_used.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        // The last answer may not be sent yet.
+                        end = Some(Instant::now() + FLUSH);
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
+                    _ = checks.tick() => {
+                        let is_answering = this.is_answering.load(Ordering::Relaxed);
+                        let pieces = is_answering.then(|| this.pieces.load(Ordering::Relaxed));
+                        if is_answering && pieces == taken {
+                            break;
+                        }
+                        taken = pieces;
+                    }
+                    _ = closing.wait_for(|closing| *closing), if !is_closing => {
+                        is_closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
             }
         }
+        // The last request ended with the connection.
         this.work();
     }
 
@@ -247,5 +307,81 @@ impl Connection {
     fn work(&self) {
         let place = self.place.load(Ordering::Relaxed);
         self.all.lock().remove(&place);
+    }
+}
+
+/// A request in flight, until it is dropped: at the end of its answer.
+struct InFlight(Arc<Connection>);
+
+impl InFlight {
+    fn start(connection: &Arc<Connection>) -> Self {
+        connection.was_used.store(true, Ordering::Relaxed);
+        connection.work();
+        Self(Arc::clone(connection))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.is_answering.store(false, Ordering::Relaxed);
+        self.0.wait();
+    }
+}
+
+/// The body of an answer, in pieces of up to [`PIECE`] bytes: so it ends when the client has taken nearly all of it, and not
+/// when the rest waits in a buffer.
+struct Answer {
+    body: Body,
+    rest: Bytes,
+    in_flight: InFlight,
+}
+
+impl Answer {
+    fn new(body: Body, in_flight: InFlight) -> Self {
+        in_flight.0.is_answering.store(true, Ordering::Relaxed);
+        Self {
+            body,
+            rest: Bytes::new(),
+            in_flight,
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.in_flight.0.pieces.fetch_add(1, Ordering::Relaxed);
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        let piece = self.rest.split_to(length);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let upper = hint.upper().map(|upper| upper + rest);
+        hint.set_lower(hint.lower() + rest);
+        if let Some(upper) = upper {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }

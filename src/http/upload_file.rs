@@ -122,11 +122,14 @@ fn sha256(text: &str) -> Result<[u8; 32], Problem> {
 /// Checks a part of a key. It must not be a path, because the first folders are station and camera.
 fn part(name: &str, text: &str) -> Result<String, Problem> {
     let text = text.trim();
-    let is_plain = |c: char| !c.is_control() && c != '/' && c != '\\';
+    // U+FFFE and U+FFFF: S3 could not name them in an error.
+    let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '\u{fffe}' | '\u{ffff}');
     match (1..=MAX_NAME).contains(&text.len())
         && text.chars().all(is_plain)
         && text != "."
         && text != ".."
+        // S3 reads this as an encoded word, in metadata.
+        && !text.starts_with("=?")
     {
         true => Ok(text.to_owned()),
         false => Err(Problem::malformed(format!(

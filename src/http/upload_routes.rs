@@ -8,12 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_sdk_s3::presigning::PresigningConfig;
-use axum::{
-    Extension, Json,
-    body::Body,
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::{Extension, Json, body::Body, extract::State, http::HeaderMap};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -25,6 +20,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::Principal,
+    parameters::Segment,
     photos::parse_json,
     problem::{Kind, Problem, ProblemJson},
     store::{Photos, check_key},
@@ -267,7 +263,7 @@ pub(super) async fn create(
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Path(token): Path<String>,
+    Segment(token): Segment,
 ) -> Result<Json<UploadStatus>, Problem> {
     let token = Token::read(&token).filter(|token| check_key(&token.k).is_ok());
     let token = token.ok_or_else(|| {

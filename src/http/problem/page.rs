@@ -1,11 +1,12 @@
 //! `/problems/{kind}`: what a problem's `type` resolves to.
 
-use axum::{extract::Path, response::Html};
+use axum::response::Html;
 
 use super::{Kind, Problem};
+use crate::http::parameters::Segment;
 
 /// Describes a kind of problem.
-pub(in crate::http) async fn page(Path(kind): Path<String>) -> Result<Html<String>, Problem> {
+pub(in crate::http) async fn page(Segment(kind): Segment) -> Result<Html<String>, Problem> {
     let kind: Kind = kind.parse().map_err(|_| {
         Problem::new(
             Kind::NotFound,

@@ -94,6 +94,10 @@ fn pages_of_other_sites_are_kept_out() {
     let host = [("host", "moths.evil.example")];
     api.send("GET", "/v1/models", &host, [])
         .problem(401, "unauthorized");
+    // A proxy in front would make everybody an admin.
+    let proxied = [("x-forwarded-for", "192.0.2.1")];
+    let proxied = api.send("GET", "/v1/models", &proxied, []);
+    assert!(proxied.problem(401, "unauthorized").contains("proxy"));
     let json = ("content-type", "application/json");
     let forged = [json, ("sec-fetch-site", "cross-site")];
     api.send("POST", "/v1/models/reload", &forged, "{}")

@@ -66,6 +66,51 @@ fn every_form_of_a_photo_gets_the_same_answer() {
 }
 
 #[test]
+fn a_photo_of_a_phone_fits_into_every_form() {
+    let api = Api::classifier();
+    let mut bytes = fs::read(test_image("good/aaw.jpg")).unwrap();
+    bytes.extend(vec![0; 5 << 20]);
+    let class = |answer: &Value| answer["photo"]["bytes"].as_u64().unwrap() as usize;
+    assert_eq!(class(&api.photo("/v1/classify", &bytes).ok()), bytes.len());
+    assert_eq!(
+        class(&api.form("/v1/classify", &[("file", None, &bytes)]).ok()),
+        bytes.len()
+    );
+    let image = STANDARD.encode(&bytes);
+    assert_eq!(
+        class(&api.post("/v1/classify", &json!({"image": image})).ok()),
+        bytes.len()
+    );
+    let parts = [("files", None, &bytes[..]); 4];
+    let batch = api.form("/v1/classify/batch", &parts).ok();
+    assert_eq!(class(&batch["items"][3]["result"]), bytes.len());
+
+    // What a caller sends is not repeated at length.
+    let long = "x".repeat(100_000);
+    for answer in [
+        api.form(
+            "/v1/classify",
+            &[("file", None, b"x"), ("top", None, long.as_bytes())],
+        ),
+        api.form("/v1/classify", &[(&long, None, b"x")]),
+        api.post("/v1/classify", &json!({long.as_str(): 1})),
+        api.get(&format!("/problems/{}", &long[..20_000])),
+    ] {
+        assert!((400..500).contains(&answer.status));
+        assert!(answer.body.len() < 25_000, "{} bytes", answer.body.len());
+    }
+    let many = format!("{{\"images\": [{}\"\"]}}", "\"\",".repeat(1_000_000));
+    let json = [("content-type", "application/json")];
+    let many = api.send("POST", "/v1/classify/batch", &json, many);
+    assert!(many.problem(400, "malformed").contains("more than 32"));
+    assert!(api.peak_memory() < 250, "{} MiB", api.peak_memory());
+    api.get("/v1/models/%ff/classify")
+        .problem(405, "method-not-allowed");
+    api.photo("/v1/models/%ff/classify", b"x")
+        .problem(400, "malformed");
+}
+
+#[test]
 fn top_limits_the_predictions() {
     let api = Api::classifier();
     let bytes = photo("FAW");

@@ -375,6 +375,17 @@ async fn a_key_of_a_station_sees_its_station() {
         api.get(&format!("/v1/records/{other}/photo")),
         api.get(&format!("/v1/records/{other}/thumbnail")),
         api.send("DELETE", &format!("/v1/records/{other}"), &[], []),
+        api.get(&format!("/v1/records/{}", uuid::Uuid::new_v4())),
+        review(
+            &api,
+            other,
+            None,
+            &json!({"verdict": "relabel", "className": "x"}),
+        ),
+        api.post(
+            "/v1/reviews",
+            &json!({"changes": [{"id": other, "action": "confirm"}]}),
+        ),
         api.get("/v1/rejections"),
         api.get("/v1/drift"),
         api.get("/v1/deployments"),

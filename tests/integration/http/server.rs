@@ -1,18 +1,22 @@
 //! The server itself: hostile connections, floods, and its end.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     process::Command,
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     hostile::photos,
     support::{
         api::Api,
+        command::{BINARY, root},
         exclusive,
-        photo::{moth, photo},
+        photo::{COLOR_MODEL, moth, photo},
     },
 };
 
@@ -244,6 +248,72 @@ fn what_was_accepted_is_answered_before_the_end() {
         assert!(api.wait().success());
         assert!(TcpStream::connect(&api.address).is_err());
     }
+}
+
+#[test]
+fn an_answer_is_sent_to_its_end() {
+    // An answer of 20 MB, which no buffer of the system holds.
+    let models = tempfile::tempdir().unwrap();
+    let model = models.path().join("large");
+    fs::create_dir(&model).unwrap();
+    for file in ["model.json", "model.onnx"] {
+        fs::copy(
+            root().join("tests/color_model").join(file),
+            model.join(file),
+        )
+        .unwrap();
+    }
+    let mut manifest: Value =
+        serde_json::from_slice(&fs::read(model.join("model.json")).unwrap()).unwrap();
+    manifest["taxa"] = json!({"FAW": "x".repeat(20_000_000)});
+    fs::write(model.join("model.json"), manifest.to_string()).unwrap();
+    let arguments = [
+        "--without-tables",
+        "--models",
+        models.path().to_str().unwrap(),
+    ];
+    let mut api = Api::start(&arguments, &[("MODEL_DIR", "")]);
+    let ask = |connection: &str| {
+        let mut stream = connect(&api);
+        let request = format!(
+            "GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: {connection}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut first = vec![0; 1000];
+        stream.read_exact(&mut first).unwrap();
+        stream
+    };
+    let mut slow = ask("keep-alive");
+    let mut slower = ask("close");
+    // Neither the limit of connections nor the end of the server cuts it off.
+    let idle: Vec<TcpStream> = (0..950).map(|_| connect(&api)).collect();
+    assert_eq!(api.get("/livez").status, 200);
+    api.signal("-TERM");
+    drop(idle);
+    for stream in [&mut slow, &mut slower] {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() > 19_999_000, "{} bytes", rest.len());
+        assert!(rest.ends_with(b"}"));
+    }
+    assert!(api.wait().success());
+}
+
+#[test]
+fn a_server_without_free_files_makes_room() {
+    let mut command = Command::new("bash");
+    let limited = "ulimit -n 80 && exec \"$0\" serve --port 0 --without-tables";
+    command.args(["-c", limited, BINARY]).current_dir(root());
+    command.env(COLOR_MODEL.0, COLOR_MODEL.1);
+    let api = Api::of(command).unwrap();
+    let idle: Vec<TcpStream> = (0..300).map(|_| connect(&api)).collect();
+    let started = Instant::now();
+    assert_eq!(
+        api.photo("/v1/classify", &photo("FAW")).ok()["className"],
+        "FAW"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+    drop(idle);
 }
 
 /// Whether this number of requests, and the one that asks, are in flight.
