@@ -13,7 +13,7 @@
 //! door ─▶ observe (id, log, metrics, body of a problem) ─▶ identify (who) ─▶ require (role of the route) ─▶ handler
 //! ```
 //!
-//! A handler returns JSON, or a [`problem::Problem`]. Handlers compute nothing themselves: they parse the request, call the
+//! A handler returns JSON, or a `Problem`. Handlers compute nothing themselves: they parse the request, call the
 //! library with a deadline, and translate the result. What one request may take is bounded: bytes and time of a body
 //! (`body.rs`), photos and memory at once (`admission.rs`), connections (`server.rs`).
 
