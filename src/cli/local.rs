@@ -128,9 +128,10 @@ async fn serve(
             .with_context(|| format!("cannot find {}", file.display()))?,
         None => std::env::current_exe().context("cannot find this binary")?,
     };
+    let keys = ApiConfig::read(|name| std::env::var_os(name))?.keys;
     let settings = Settings {
         config: config.clone(),
-        api: local::api(ApiConfig::read(|name| std::env::var_os(name))?.keys),
+        api: local::api(keys.clone()),
         folder,
         port,
         concurrency,
@@ -142,7 +143,7 @@ async fn serve(
     let (local, events) = Local::start(settings).await?;
     let _api = match arguments.serve {
         true => {
-            let api = ServedApi::start(&config, &local, port + API_OFFSET).await?;
+            let api = ServedApi::start(&config, keys, &local, port + API_OFFSET).await?;
             print_endpoints(&local, &api, arguments.json)?;
             Some(api)
         }

@@ -147,9 +147,14 @@ async fn one(
     if matches!(body.action, Action::Delete | Action::Restore) {
         principal.must_have(Role::Admin)?;
     }
-    let ready = api
-        .ready(body.action, body.class_name, body.new_class, body.note)
-        .await?;
+    let ready = api.ready(
+        body.action,
+        body.class_name,
+        body.new_class,
+        body.note,
+        deadline,
+    );
+    let ready = ready.await?;
     let seen = body.revision.map_or(Seen::Nothing, Seen::Revision);
     api.change(principal, id, &ready, seen, deadline).await
 }

@@ -90,10 +90,10 @@ pub(super) async fn counts(
     let span = Span::with_defaults(by, from, to, DEFAULT_DAYS, store.today())?;
     let class = parameters.class.map(|class| label("class", class));
     let class = class.transpose()?;
-    if let Some(class) = &class {
-        api.check_class(class).await?;
-    }
     let deadline = api.deadline();
+    if let Some(class) = &class {
+        api.check_class(class, deadline).await?;
+    }
     let mut days = match principal.station_of(parameters.station)? {
         Some(station) => {
             let _turn = api.admission.read_long()?;
@@ -202,7 +202,7 @@ pub(super) async fn drift(
     let store = api.store()?;
     let (from, to) = (parameters.from, parameters.to);
     let span = Span::with_defaults(By::Date, from, to, DEFAULT_DAYS, store.today())?;
-    let references = references(&api.models);
+    let references = references(&api.models)?;
     let models = store
         .ledger
         .drift(span, &references, api.deadline())
@@ -211,10 +211,9 @@ pub(super) async fn drift(
 }
 
 /// The references in the manifests of the models that serve, by model version.
-fn references(models: &Models) -> BTreeMap<String, Confidences> {
-    let serving = models.serving();
-    let all = serving.iter().flat_map(|serving| serving.all());
-    let references = all.filter_map(|named| {
+fn references(models: &Models) -> Result<BTreeMap<String, Confidences>, Problem> {
+    let serving = models.loaded()?;
+    let references = serving.all().filter_map(|named| {
         let manifest = named.manifest();
         let reference = manifest.reference.as_ref()?;
         let confidences = Confidences {
@@ -223,5 +222,5 @@ fn references(models: &Models) -> BTreeMap<String, Confidences> {
         };
         Some((manifest.model_version().to_owned(), confidences))
     });
-    references.collect()
+    Ok(references.collect())
 }

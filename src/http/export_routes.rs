@@ -103,7 +103,7 @@ pub(super) async fn export(
             max_probability: probability("maxProbability", parameters.max_probability)?,
             model_version: parameters.model,
         },
-        taxa: api.taxa(),
+        taxa: api.taxa()?,
         metadata: Metadata {
             title: parameters.title.unwrap_or_else(|| "Moth photos".to_owned()),
             contact: principal.name.to_string(),
@@ -114,7 +114,7 @@ pub(super) async fn export(
         },
     };
     if let Some(class) = &export.filter.class {
-        api.check_class(class).await?;
+        api.check_class(class, api.deadline()).await?;
     }
     let _turn = api.admission.read_long()?;
     // Written to a file first: an export that fails half-way is a problem, not a short file.
@@ -192,11 +192,12 @@ impl Api {
     }
 
     /// Scientific names in the manifests of all models.
-    fn taxa(&self) -> Taxa {
-        let serving = self.models.serving();
-        let all = serving.iter().flat_map(|serving| serving.all());
-        let taxa = all.flat_map(|named| named.manifest().taxa.clone());
-        taxa.collect()
+    fn taxa(&self) -> Result<Taxa, Problem> {
+        let serving = self.models.loaded()?;
+        let taxa = serving
+            .all()
+            .flat_map(|named| named.manifest().taxa.clone());
+        Ok(taxa.collect())
     }
 }
 

@@ -95,7 +95,7 @@ fn count(api: &Api, caller: &Caller, request: &Request) -> Result<(), Problem> {
     {
         return Ok(());
     }
-    let counted = match request.headers().contains_key(header::AUTHORIZATION) {
+    let counted = match has_credentials(request.headers()) {
         true => Counted::Name(principal.name.to_string()),
         false => Counted::Address(
             request
@@ -147,6 +147,12 @@ fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
     }
 }
 
+/// Whether there are credentials that this server or its door checks.
+fn has_credentials(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    values.any(|value| !value.as_bytes().starts_with(AWS_SIGNATURE))
+}
+
 /// Beginning of an Authorization header that signs the request for AWS.
 const AWS_SIGNATURE: &[u8] = b"AWS4-HMAC-SHA256 ";
 
@@ -194,8 +200,7 @@ fn names_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
 /// without one can be forged.
 fn is_forged(caller: &Caller, method: &Method, headers: &HeaderMap) -> bool {
     let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if is_read || !matches!(caller, Caller::Known(_)) || headers.contains_key(header::AUTHORIZATION)
-    {
+    if is_read || !matches!(caller, Caller::Known(_)) || has_credentials(headers) {
         return false;
     }
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));

@@ -99,6 +99,8 @@ enum EventError {
     Body(#[from] base64::DecodeError),
     #[error("the request cannot be read: {0}")]
     Request(#[from] axum::http::Error),
+    #[error("the header {0:?} cannot be read")]
+    Header(String),
     #[error("the path cannot be read: {0}")]
     Uri(#[from] axum::http::uri::InvalidUri),
 }
@@ -135,10 +137,10 @@ impl LambdaDoor {
         };
         let Ok(mut response) = self.0.clone().oneshot(request).await;
         let answered = response.extensions_mut().remove::<Answered>();
-        let status = response.status().as_u16();
+        let answer = answer(response).await;
         LambdaAnswer {
-            answer: answer(response).await,
-            status,
+            status: answer.status,
+            answer: answer.json,
             answered,
         }
     }
@@ -162,11 +164,9 @@ fn request(event: Value) -> Result<Request<Body>, EventError> {
         .uri(uri)
         .body(body)?;
     for (name, value) in event.headers {
-        // API Gateway has checked them; a header that is none says nothing.
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
-        else {
-            continue;
-        };
+        let invalid = || EventError::Header(name.clone());
+        let value = HeaderValue::try_from(value).map_err(|_| invalid())?;
+        let name = HeaderName::try_from(&name).map_err(|_| invalid())?;
         request.headers_mut().insert(name, value);
     }
     if let Some(id) = context.request_id {
@@ -224,15 +224,24 @@ fn groups(claims: &Map<String, Value>) -> impl Iterator<Item = &str> {
     texts.into_iter()
 }
 
-/// The response as Lambda wants it.
-async fn answer(response: Response) -> Value {
+/// A response as Lambda wants it.
+struct JsonAnswer {
+    json: Value,
+    status: u16,
+}
+
+/// The response as Lambda wants it. One that is too large, or breaks off, becomes a problem.
+async fn answer(response: Response) -> JsonAnswer {
     let (parts, body) = response.into_parts();
     let bytes = match to_bytes(body, MAX_ANSWER as usize).await {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::error!(%error, "the answer broke off, or is too large");
             let problem = Problem::new(Kind::Internal, "the answer is too large: ask for less");
-            return problem_answer(&problem);
+            return JsonAnswer {
+                json: problem_answer(&problem),
+                status: problem.status().as_u16(),
+            };
         }
     };
     let media_type = parts.headers.get(header::CONTENT_TYPE);
@@ -253,12 +262,16 @@ async fn answer(response: Response) -> Value {
             headers.insert(name.to_string(), value.into());
         }
     }
-    json!({
+    let json = json!({
         "statusCode": parts.status.as_u16(),
         "headers": headers,
         "body": text.map_or_else(|| STANDARD.encode(&bytes), ToOwned::to_owned),
         "isBase64Encoded": text.is_none(),
-    })
+    });
+    JsonAnswer {
+        json,
+        status: parts.status.as_u16(),
+    }
 }
 
 fn is_text(media_type: &str) -> bool {

@@ -93,8 +93,7 @@ impl ModelInfo {
 #[utoipa::path(get, path = "/v1/models", tag = "Models", operation_id = "listModels",
     responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<ModelList>, Problem> {
-    let starting = || Problem::new(Kind::Starting, "the models are being loaded");
-    let serving = api.models.serving().ok_or_else(starting)?;
+    let serving = api.models.loaded()?;
     Ok(Json(ModelList {
         default: serving.default_name().to_owned(),
         models: serving.all().map(|named| ModelInfo::of(named)).collect(),

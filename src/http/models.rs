@@ -172,10 +172,15 @@ impl Models {
         serving.clone()
     }
 
+    /// The models that serve now, if they are loaded.
+    pub(super) fn loaded(&self) -> Result<Arc<Serving>, Problem> {
+        self.serving()
+            .ok_or_else(|| Problem::new(Kind::Starting, "the models are being loaded"))
+    }
+
     /// The model with this `name`, or the default one.
     pub(super) fn find(&self, name: Option<&str>) -> Result<Arc<Named>, Problem> {
-        let starting = || Problem::new(Kind::Starting, "the models are being loaded");
-        let serving = self.serving().ok_or_else(starting)?;
+        let serving = self.loaded()?;
         let Some(name) = name else {
             return Ok(Arc::clone(&serving.default));
         };

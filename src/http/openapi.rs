@@ -127,12 +127,10 @@ fn add_problems(operation: &mut Operation, path: &str, is_open: bool) {
         ]);
     }
     if path.contains("{id}") {
-        kinds.extend([
-            Kind::Deleted,
-            Kind::Conflict,
-            Kind::RevisionMismatch,
-            Kind::NotPossible,
-        ]);
+        kinds.extend([Kind::Deleted, Kind::Conflict, Kind::RevisionMismatch]);
+    }
+    if path == "/v1/deployments" {
+        kinds.push(Kind::RevisionMismatch);
     }
     for kind in kinds {
         let status = kind.status().as_u16().to_string();

@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
+use aws_sdk_s3::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectError,
+    presigning::PresigningConfig,
+    primitives::ByteStream,
+};
 use axum::{
     Extension,
     extract::State,
@@ -25,6 +30,7 @@ use super::{
 };
 use crate::{
     aws::Fetched,
+    error::Source,
     object::{ObjectId, VersionId},
     photo::THUMBNAIL_SIDE,
     records::Record,
@@ -157,13 +163,25 @@ impl Api {
         let _turn = self.admission.fetch().await;
         let bytes = match photos.bucket.fetch(&record.object, self.deadline()).await? {
             Fetched::Object(_, bytes) => bytes,
-            Fetched::Gone | Fetched::Archived => return Err(gone()),
+            Fetched::Gone => return Err(gone()),
+            Fetched::Archived => {
+                return Err(Problem::new(
+                    Kind::NotPossible,
+                    "the photo of this record is archived: restore it in S3 first",
+                ));
+            }
             Fetched::TooLarge { bytes, limit, .. } => return Err(too_large(bytes, limit)),
         };
         let classifier = Arc::clone(&self.models.find(None)?.classifier);
         let made = classifier.thumbnail_in_turn(bytes).await?;
         made.map_err(|rejection| Problem::from(&rejection))
     }
+}
+
+/// Whether S3 says that there is no such object.
+fn is_absent(source: &Source) -> bool {
+    let error = source.downcast_ref::<SdkError<GetObjectError>>();
+    error.is_some_and(|error| error.code() == Some("NoSuchKey"))
 }
 
 /// The bucket of the thumbnails. The photos' bucket would invoke the function for each.
@@ -190,11 +208,18 @@ impl Thumbnails {
             .bucket(&self.bucket)
             .key(Self::key(id));
         let read = async {
-            let response = get.send().await.ok()?;
-            let body = response.body.collect().await.ok()?;
-            Some(Vec::from(body.into_bytes()))
+            let body = get.send().await?.body.collect().await?;
+            Ok::<_, Source>(Vec::from(body.into_bytes()))
         };
-        deadline.bound("read the thumbnail", read).await.ok()?
+        let failed = match deadline.bound("read the thumbnail", read).await {
+            Ok(Ok(jpeg)) => return Some(jpeg),
+            Ok(Err(source)) if is_absent(&source) => return None,
+            Ok(Err(source)) => source,
+            Err(expired) => expired.into(),
+        };
+        let reason = crate::error::chain(&*failed);
+        tracing::warn!(%id, reason, "cannot read a thumbnail: it is made again");
+        None
     }
 
     /// Keeps a thumbnail. A failure costs the next reader some time, and nothing else.

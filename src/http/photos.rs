@@ -191,7 +191,11 @@ pub(super) async fn read(
             }],
             ..Asked::default()
         },
-        Content::Form => form(headers, body).await?,
+        Content::Form => {
+            // multer copies the body into its buffer, and each part out of it.
+            received.memory.grow_to(3 * body.len())?;
+            form(headers, body).await?
+        }
         Content::Json => {
             // The decoded photos.
             received.memory.grow_to(2 * body.len())?;

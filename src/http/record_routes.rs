@@ -184,8 +184,9 @@ pub(super) async fn list(
 ) -> Result<Json<RecordPage>, Problem> {
     let store = api.store()?;
     let query = parameters.query(&principal, store)?;
+    let deadline = api.deadline();
     if let Some(class) = &query.filter.class {
-        api.check_class(class).await?;
+        api.check_class(class, deadline).await?;
     }
     let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -199,7 +200,7 @@ pub(super) async fn list(
     };
     let page = store
         .ledger
-        .records(&query, limit, cursor, api.deadline())
+        .records(&query, limit, cursor, deadline)
         .await?;
     Ok(Json(RecordPage {
         records: page.records,

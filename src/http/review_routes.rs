@@ -117,7 +117,6 @@ impl Api {
         let expected = match seen {
             Seen::Nothing => None,
             Seen::Revision(revision) => Some(revision),
-            Seen::Any if ready.change == Change::Restore => None,
             Seen::Any => Some(ledger.record(id, deadline).await?.revision),
         };
         let change = ledger.change(
@@ -138,15 +137,20 @@ impl Api {
     }
 
     /// Fails if `class` looks like a misspelt class: neither a model nor a record has it.
-    pub(super) async fn check_class(&self, class: &Label) -> Result<(), Problem> {
+    pub(super) async fn check_class(
+        &self,
+        class: &Label,
+        deadline: Deadline,
+    ) -> Result<(), Problem> {
         if *class == Label::unknown() || *class == Label::not_a_moth() {
             return Ok(());
         }
-        let serving = self.models.serving();
-        let labels = serving.iter().flat_map(|serving| serving.all());
-        let labels = labels.flat_map(|named| named.manifest().labels.iter().cloned());
+        let serving = self.models.loaded()?;
+        let labels = serving
+            .all()
+            .flat_map(|named| named.manifest().labels.iter().cloned());
         let mut classes: BTreeSet<Label> = labels.collect();
-        classes.extend(self.store()?.ledger.classes(self.deadline()).await?);
+        classes.extend(self.store()?.ledger.classes(deadline).await?);
         if classes.contains(class) {
             return Ok(());
         }
@@ -166,6 +170,7 @@ impl Api {
         class_name: Option<String>,
         is_new: bool,
         note: Option<String>,
+        deadline: Deadline,
     ) -> Result<Ready, Problem> {
         let class = class_name
             .map(|class| label("className", class))
@@ -174,7 +179,7 @@ impl Api {
         let change = match (action, class) {
             (Action::Relabel, Some(class)) => {
                 if !is_new {
-                    let checked = self.check_class(&class).await;
+                    let checked = self.check_class(&class, deadline).await;
                     checked.map_err(|problem| problem.and("Send newClass if it is a new one"))?;
                 }
                 verdict(ReviewVerdict::Relabel(class))
@@ -247,12 +252,16 @@ pub(super) async fn put_review(
         Verdict::Relabel => Action::Relabel,
         Verdict::Unknown => Action::Unknown,
     };
-    let ready = api
-        .ready(action, review.class_name, review.new_class, review.note)
-        .await?;
-    let record = api
-        .change(&principal, id, &ready, seen, api.deadline())
-        .await?;
+    let deadline = api.deadline();
+    let ready = api.ready(
+        action,
+        review.class_name,
+        review.new_class,
+        review.note,
+        deadline,
+    );
+    let ready = ready.await?;
+    let record = api.change(&principal, id, &ready, seen, deadline).await?;
     Ok(record_response(&record))
 }
 

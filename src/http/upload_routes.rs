@@ -304,7 +304,7 @@ pub(super) async fn status(
             ..stage(Stage::Rejected)
         },
         Err(ChangeError::NoRecord(_)) => stage(Stage::Uploaded),
-        Err(ChangeError::Deleted { .. }) => stage(Stage::Deleted),
+        Err(ChangeError::Deleted { .. } | ChangeError::Expired(_)) => stage(Stage::Deleted),
         Err(error) => return Err(error.into()),
     };
     Ok(Json(status))

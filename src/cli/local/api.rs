@@ -25,9 +25,11 @@ impl Drop for ServedApi {
 }
 
 impl ServedApi {
-    /// Serves the tables and the bucket of `local` on this `port` of loopback.
+    /// Serves the tables and the bucket of `local` on this `port` of loopback, to the owners of `keys`, or without keys to
+    /// programs of this machine.
     pub(super) async fn start(
         config: &FunctionConfig,
+        keys: ApiKeys,
         local: &Local,
         port: u16,
     ) -> anyhow::Result<Self> {
@@ -48,14 +50,15 @@ impl ServedApi {
             rules: record.capture.clone(),
             photos: Some(photos),
         };
-        let access = Access {
-            keys: ApiKeys::default(),
-            anonymous: Anonymous::ThisMachine(Principal {
+        let anonymous = match keys.is_empty() {
+            true => Anonymous::ThisMachine(Principal {
                 name: "local".parse()?,
                 role: Role::Admin,
                 station: None,
             }),
+            false => Anonymous::Nobody,
         };
+        let access = Access { keys, anonymous };
         let settings = Settings {
             max_photo: compute.limits.bytes,
             max_body: None,

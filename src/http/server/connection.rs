@@ -73,6 +73,8 @@ pub(super) struct Connection {
     place: AtomicU64,
     /// Whether it had a request.
     was_used: AtomicBool,
+    /// Whether a request is in flight.
+    is_in_flight: AtomicBool,
     /// Whether an answer is being written.
     is_answering: AtomicBool,
     /// Number of pieces of answers that the client took.
@@ -87,6 +89,7 @@ impl Connection {
             evict: Arc::default(),
             place: AtomicU64::new(0),
             was_used: AtomicBool::new(false),
+            is_in_flight: AtomicBool::new(false),
             is_answering: AtomicBool::new(false),
             pieces: AtomicU64::new(0),
         }
@@ -135,8 +138,10 @@ impl Connection {
                         if !this.was_used.load(Ordering::Relaxed) {
                             break;
                         }
-                        // The last answer may not be sent yet.
-                        end = Some(Instant::now() + FLUSH);
+                        // The last answer may not be sent yet, and a request may have come meanwhile.
+                        if !this.is_in_flight.load(Ordering::Relaxed) {
+                            end = Some(Instant::now() + FLUSH);
+                        }
                         connection.as_mut().graceful_shutdown();
                     }
                     () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
@@ -179,6 +184,7 @@ struct InFlight(Arc<Connection>);
 impl InFlight {
     fn start(connection: &Arc<Connection>) -> Self {
         connection.was_used.store(true, Ordering::Relaxed);
+        connection.is_in_flight.store(true, Ordering::Relaxed);
         connection.work();
         Self(Arc::clone(connection))
     }
@@ -187,6 +193,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.is_answering.store(false, Ordering::Relaxed);
+        self.0.is_in_flight.store(false, Ordering::Relaxed);
         self.0.wait();
     }
 }
