@@ -28,7 +28,7 @@ mod classify;
 mod count_routes;
 mod deployment_routes;
 mod export_routes;
-mod health;
+pub(crate) mod health;
 mod identify;
 pub(crate) mod lambda;
 mod metrics;

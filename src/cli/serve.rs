@@ -10,7 +10,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -28,7 +32,7 @@ use crate::{
     error::chain,
     http::{
         Access, Anonymous, Api, ApiKeys, ModelFolders, Models, Photos, Principal, Role, Server,
-        Settings, Store,
+        Settings, Store, health::METRICS_TYPE,
     },
     ledger::Ledger,
     logging,
@@ -214,7 +218,7 @@ async fn serve_metrics(host: &str, port: u16, api: Arc<Api>) -> anyhow::Result<(
     eprintln!("Metrics    http://{address}/metrics");
     let metrics = move || {
         let text = api.metrics().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
-        ready(text)
+        ready(text.map(|text| ([(CONTENT_TYPE, METRICS_TYPE)], text)))
     };
     let router = Router::new().route("/metrics", get(metrics));
     tokio::spawn(async move { axum::serve(listener, router).await });

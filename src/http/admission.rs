@@ -57,7 +57,7 @@ impl Admission {
         places.try_acquire_many_owned(number).map_err(|_| {
             Problem::new(
                 Kind::Busy,
-                format!("{QUEUE} photos wait already: send the request again in a second"),
+                format!("the queue has no room for {photos} more photos: send the request again in a second"),
             )
         })
     }
@@ -75,7 +75,7 @@ impl Admission {
             Problem::new(
                 Kind::Busy,
                 format!(
-                    "{LONG_READS} exports are being written: send the request again in a second"
+                    "{LONG_READS} exports, or counts of a station, are running: send the request again in a second"
                 ),
             )
         })

@@ -59,10 +59,12 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, 
     Ok(Json(Health { status: "ok" }))
 }
 
+/// Media type of the metrics.
+pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Metrics for Prometheus.
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
     let text = api.metrics.text(&api.models);
     let text = text.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, media_type)], text))
+    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text))
 }

@@ -270,9 +270,18 @@ fn models_in(parent: &Path) -> Result<Vec<PathBuf>, ModelsError> {
     }
 }
 
-/// The last part of the path, also of `.`.
+/// Name of the folder. A link keeps its own name; `.` has that of the folder which it means.
 fn name_of(folder: &Path) -> String {
-    let path = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    name.map_or_else(|| "model".to_owned(), |name| name.into_owned())
+    let meant = || {
+        folder
+            .canonicalize()
+            .ok()?
+            .file_name()
+            .map(ToOwned::to_owned)
+    };
+    let name = folder.file_name().map(ToOwned::to_owned).or_else(meant);
+    name.map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Router,
+    body::Bytes,
     http::{HeaderValue, header},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -61,12 +62,16 @@ pub(super) fn routes(
         add_sign_in(&mut openapi, sign_in);
     }
     complete(&mut openapi, sign_in.is_some());
-    let reference = Arc::new(openapi);
+    let reference = match openapi.to_json() {
+        Ok(json) => Ok(Bytes::from(json)),
+        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
+    };
+    let reference = async move || {
+        let json = reference.clone()?;
+        Ok::<_, Problem>(([(header::CONTENT_TYPE, "application/json")], json))
+    };
     Router::new()
-        .route(
-            "/openapi.json",
-            get(async move || Json(Arc::unwrap_or_clone(Arc::clone(&reference)))),
-        )
+        .route("/openapi.json", get(reference))
         .route("/docs", get(index))
         .route("/docs/", get(index))
         .route("/docs/{file}", get(file))

@@ -173,7 +173,7 @@ class Image:
         spec["process"] |= {
             "terminal": False,
             "user": {"uid": 48_151, "gid": 62_342},
-            "args": entry_point + (self.config["Cmd"] if arguments is None else arguments),
+            "args": entry_point + (self.config.get("Cmd", []) if arguments is None else arguments),
             "env": [f"{name}={value}" for name, value in (given | environment).items()],
             "cwd": self.config["WorkingDir"],
             "capabilities": {kind: [] for kind in spec["process"]["capabilities"]},

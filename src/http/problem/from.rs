@@ -42,10 +42,10 @@ impl From<Error> for Problem {
         };
         let detail = match kind {
             Kind::Unavailable => {
-                "a table or the bucket refuses: try again, and tell the operator if this stays"
+                "a table or the bucket is unavailable: send the request again, and tell the operator if it keeps failing"
                     .to_owned()
             }
-            Kind::Deadline => "no time left: try again".to_owned(),
+            Kind::Deadline => "the tables or the bucket did not respond in time. A change may have been made: read the record before you repeat it".to_owned(),
             // It names an item or a step, nothing secret.
             _ => error.to_string(),
         };
