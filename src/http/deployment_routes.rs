@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -33,6 +33,23 @@ pub(super) struct Imported {
 /// Names a version of the table.
 fn etag(csv: &str) -> String {
     format!("\"{}\"", hex::encode(&Sha256::digest(csv.as_bytes())[..16]))
+}
+
+/// The one value of a precondition.
+fn precondition<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return match headers.contains_key(name) {
+            true => Err(Problem::malformed(format!(
+                "there are two {name} headers: send one"
+            ))),
+            false => Ok(None),
+        };
+    };
+    let text = value
+        .to_str()
+        .map_err(|_| Problem::malformed(format!("{name} is no ETag")))?;
+    Ok(Some(text.trim()))
 }
 
 /// Read the deployments table
@@ -66,7 +83,7 @@ pub(super) async fn get(
 #[utoipa::path(put, path = "/v1/deployments", tag = "Deployments", operation_id = "putDeployments",
     params(
         ("If-Match" = Option<String>, Header, description = "ETag of the table that is replaced"),
-        ("If-None-Match" = Option<String>, Header, description = "*: there is no table yet"),
+        ("If-None-Match" = Option<String>, Header, description = "*: there is no table yet", pattern = r"^\*$", nullable = false),
     ),
     request_body(content = String, content_type = "text/csv"),
     responses((status = 200, description = "It is stored", body = Imported)))]
@@ -91,12 +108,15 @@ pub(super) async fn put(
         .map_err(|error| Problem::new(Kind::NotPossible, error.to_string()))?;
     let ledger = &api.store()?.ledger;
     let deadline = api.deadline();
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value: &HeaderValue| value.to_str().unwrap_or("?").trim())
-    };
-    let (matches, none_matches) = (text(header::IF_MATCH), text(header::IF_NONE_MATCH));
+    let (matches, none_matches) = (
+        precondition(&headers, &header::IF_MATCH)?,
+        precondition(&headers, &header::IF_NONE_MATCH)?,
+    );
+    if none_matches.is_some_and(|text| text != "*") || matches.is_some() && none_matches.is_some() {
+        return Err(Problem::malformed(
+            "send either If-Match with the ETag of the table, or If-None-Match: *",
+        ));
+    }
     if matches.is_none() && none_matches.is_none() {
         ledger
             .put_deployments(&deployments, &principal.name, deadline)

@@ -13,7 +13,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -125,7 +125,7 @@ enum Stage {
     Deleted,
 }
 
-/// The content of a token. It is no secret, and gives no right: whoever may poll may read every record.
+/// The content of a token. It is no secret, and gives no right: a poll checks role and station as every other read does.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token {
     /// Object key.
@@ -140,9 +140,9 @@ impl Token {
         serde_json::from_slice(&json).ok()
     }
 
+    #[expect(clippy::expect_used, reason = "a text and a number have a JSON form")]
     fn text(&self) -> String {
-        // A text and a number have a JSON form.
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("a token has a JSON form"))
     }
 }
 
@@ -150,7 +150,7 @@ impl Photos {
     /// Signs the request that uploads a file.
     async fn sign_upload(&self, file: Checked) -> Result<Upload, Problem> {
         let now = Utc::now().trunc_subsecs(0);
-        let expires_at = now + TimeDelta::from_std(VALID).unwrap_or_default();
+        let expires_at = now + VALID;
         let mut put = self
             .client
             .put_object()

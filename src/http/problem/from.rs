@@ -58,8 +58,9 @@ impl From<ChangeError> for Problem {
         let detail = error.to_string();
         match error {
             ChangeError::Ledger(error) => error.into(),
-            ChangeError::NoRecord(_) => Self::new(Kind::NotFound, detail),
-            ChangeError::Rejected { .. } => Self::new(Kind::NotFound, detail),
+            ChangeError::NoRecord(_) | ChangeError::Rejected { .. } => {
+                Self::new(Kind::NotFound, detail)
+            }
             ChangeError::Deleted { by, at, .. } => Self::new(Kind::Deleted, detail)
                 .with("by", by)
                 .with("at", at),

@@ -443,6 +443,8 @@ async fn rejections_drift_and_exports_are_those_of_the_command_line() {
     };
     assert_eq!(put(&[("if-none-match", "*")], csv).ok()["deployments"], 2);
     put(&[("if-none-match", "*")], &csv.replace("d1", "d9")).problem(412, "revision-mismatch");
+    put(&[("if-none-match", "\"x\"")], csv).problem(400, "malformed");
+    put(&[("if-none-match", "*"), ("if-match", "*")], csv).problem(400, "malformed");
     let table = api.get("/v1/deployments");
     let etag = table.header("etag");
     assert_eq!(
