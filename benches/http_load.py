@@ -39,7 +39,7 @@ PACKAGES = ("fastapi", "uvicorn", "litserve", "onnxruntime", "pillow")
 TOLERANCE = 0.02
 # What is compared, with True if more is better.
 START, LOADED = (
-    {"start_s": False, "pss_mib": False, "peak_rss_mib": False},
+    {"start_s": False, "pss_mib": False, "anonymous_mib": False, "peak_rss_mib": False},
     {
         "photos_per_s": True,
         "p50_ms": False,
@@ -129,7 +129,7 @@ class Bench:
             self.under_load(run, 8, 1.0)
             for connections in self.arguments.connections:
                 result["loads"][connections] = self.under_load(run, connections, self.arguments.seconds)
-        for name in ("pss_mib", "peak_rss_mib"):
+        for name in ("pss_mib", "anonymous_mib", "peak_rss_mib"):
             result[name] = max(each[name] for each in result["loads"].values())
         return result
 
@@ -144,7 +144,7 @@ class Bench:
         window = asyncio.run(
             load(self.port, self.requests, connections, seconds, self.arguments.timeout, self.numbers, around)
         )
-        (cpu_before, busy_before), (cpu_after, busy_after), (pss, peak) = ends
+        (cpu_before, busy_before), (cpu_after, busy_after), (pss, anonymous, peak) = ends
         if any(exchange.from_cache for exchange in window.exchanges):
             sys.exit("a cache answered: the photos are not new to the server")
         outcomes = window.outcomes()
@@ -168,6 +168,7 @@ class Bench:
             "client_cpus": window.client_cpu / window.seconds,
             "other_cpus": max(0, busy_after - busy_before - server_cpu - window.client_cpu) / window.seconds,
             "pss_mib": pss,
+            "anonymous_mib": anonymous,
             "peak_rss_mib": peak,
         }
 

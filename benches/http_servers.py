@@ -43,14 +43,16 @@ class Running:
                         found.append(int(entry.name))
         return found
 
-    def memory(self) -> tuple[float, float]:
-        """MiB of all processes: PSS now, which counts a shared page once, and the sum of the peaks of RSS."""
-        proportional = peak = 0
+    def memory(self) -> tuple[float, float, float]:
+        """MiB of all processes: PSS now, which counts a shared page once; its anonymous part, without mapped files, which
+        the kernel can drop; and the sum of the peaks of RSS."""
+        proportional = anonymous = peak = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):  # It has just ended.
                 proportional += field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+                anonymous += field(Path(f"/proc/{pid}/smaps_rollup"), "Pss_Anon")
                 peak += field(Path(f"/proc/{pid}/status"), "VmHWM")
-        return proportional / 1024, peak / 1024
+        return proportional / 1024, anonymous / 1024, peak / 1024
 
     def cpu(self) -> float:
         """Seconds of CPU that all processes took."""

@@ -26,7 +26,7 @@ use crate::{
     event,
     http::{
         Access, Anonymous, Api, Models, Photos, Settings, Store,
-        lambda::{self, LambdaAnswer, LambdaDoor},
+        lambda::{self, LambdaAdapter, LambdaReply},
     },
     ledger::Ledger,
     logging,
@@ -43,7 +43,7 @@ use crate::{
 struct Handler {
     pipeline: Pipeline,
     /// Answers HTTP events; `None` in the function that photos invoke.
-    door: Option<LambdaDoor>,
+    adapter: Option<LambdaAdapter>,
     region: String,
     time_zone: Tz,
     is_warm: AtomicBool,
@@ -102,14 +102,11 @@ fn http_api(
         anonymous: Anonymous::Nobody,
     };
     let settings = Settings {
-        max_photo: compute.limits.bytes,
         max_body: Some(lambda::MAX_BODY),
-        max_answer: Some(lambda::MAX_ANSWER),
-        cpus: compute.cpus,
-        has_metrics: false,
-        // API Gateway counts.
-        per_minute: None,
+        max_response: Some(lambda::MAX_RESPONSE),
         sign_in: api.sign_in,
+        // API Gateway limits the rate.
+        ..Settings::of(compute)
     };
     let models = Models::of_function(&compute.model_dir, classifier);
     Api::new(models, access, Some(store), settings)
@@ -140,9 +137,9 @@ impl Handler {
         let time_zone = config.record.capture.time_zone;
         let max_bytes = config.compute.limits.bytes;
         let bucket = Bucket::new(aws_sdk_s3::Client::new(sdk), max_bytes);
-        let door = api.photos_bucket.clone().map(|bucket| {
+        let adapter = api.photos_bucket.clone().map(|bucket| {
             let classifier = Arc::clone(&classifier);
-            LambdaDoor::new(Arc::new(http_api(&config, api, bucket, classifier, sdk)))
+            LambdaAdapter::new(Arc::new(http_api(&config, api, bucket, classifier, sdk)))
         });
         let ledger = Ledger::new(
             aws_sdk_dynamodb::Client::new(sdk),
@@ -150,7 +147,7 @@ impl Handler {
             config.tables.ledger,
         );
         Ok(Self {
-            door,
+            adapter,
             pipeline: Pipeline::new(bucket, classifier, ledger, config.record),
             region,
             time_zone,
@@ -160,30 +157,30 @@ impl Handler {
 
     /// Answers an event.
     async fn handle(&self, event: LambdaEvent<Value>) -> Result<Reply, InvocationError> {
-        match &self.door {
-            Some(door) if lambda::is_http(&event.payload) => {
-                Ok(Reply::Http(self.request(door, event).await))
+        match &self.adapter {
+            Some(adapter) if lambda::is_http(&event.payload) => {
+                Ok(Reply::Http(self.request(adapter, event).await))
             }
             _ => self.photos(event).await.map(Reply::Photos),
         }
     }
 
     /// Answers an HTTP event.
-    async fn request(&self, door: &LambdaDoor, event: LambdaEvent<Value>) -> Value {
+    async fn request(&self, adapter: &LambdaAdapter, event: LambdaEvent<Value>) -> Value {
         let LambdaEvent { payload, context } = event;
-        let LambdaAnswer {
-            answer,
+        let LambdaReply {
+            response,
             status,
-            answered,
-        } = door.answer(payload).await;
-        let (route, duration) = match &answered {
-            Some(answered) => (answered.route.as_str(), answered.duration),
+            summary,
+        } = adapter.handle(payload).await;
+        let (route, duration) = match &summary {
+            Some(summary) => (summary.route.as_str(), summary.duration),
             None => ("none", Duration::ZERO),
         };
         let function = &context.env_config.function_name;
         let lines = http_metric_lines(function, route, status, duration, Utc::now());
         print_metrics(&lines);
-        answer
+        response
     }
 
     /// Processes every object of an event. A failed object does not affect the others.

@@ -1,23 +1,22 @@
-//! The HTTP API: one router behind every door.
+//! The HTTP API: one router behind every entry point.
 //!
-//! | door | how |
+//! | entry point | how |
 //! |---|---|
 //! | Lambda | the function answers HTTP events of API Gateway and of function URLs: `http/lambda.rs` |
 //! | any container | `serve`: `http/server.rs` |
 //! | SageMaker | the same `serve`: `/ping` and `/invocations` |
 //! | laptop | `local --serve` |
 //!
-//! # The way of a request
+//! # The path of a request
 //!
 //! ```text
-//! door ─▶ observe (id, log, metrics, body of a problem) ─▶ identify (who) ─▶ require (role of the route) ─▶ handler
+//! entry point ─▶ observe (id, log, metrics, body of a problem) ─▶ identify (who) ─▶ require (role of the route) ─▶ handler
 //! ```
 //!
 //! A handler returns JSON, or a `Problem`. Handlers compute nothing themselves: they parse the request, call the
-//! library with a deadline, and translate the result. What one request may take is bounded: bytes and time of a body
+//! library with a deadline, and translate the result. Every resource of a request is bounded: bytes and time of a body
 //! (`body.rs`), photos and memory at once (`admission.rs`), connections (`server.rs`).
 
-mod accept;
 mod access;
 mod admission;
 mod body;
@@ -31,15 +30,18 @@ mod export_routes;
 pub(crate) mod health;
 mod identify;
 pub(crate) mod lambda;
+mod media_types;
 mod metrics;
 mod model_routes;
 mod models;
 mod observe;
 mod openapi;
+mod origin;
 mod parameters;
 mod photo_routes;
 mod photo_schemas;
 mod photos;
+mod preconditions;
 mod problem;
 mod rate;
 mod record_routes;
@@ -75,7 +77,7 @@ use self::{
     problem::{Kind, Problem},
     rate::Rates,
 };
-use crate::aws::Deadline;
+use crate::{aws::Deadline, config::ComputeConfig};
 
 /// Time limit of what one request asks of tables and bucket. API Gateway gives up after 30 s.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -88,19 +90,19 @@ pub struct Api {
     settings: Settings,
     admission: Admission,
     metrics: Metrics,
-    rates: Option<Rates>,
+    rates: Option<Arc<Rates>>,
     draining: Draining,
 }
 
-/// Limits of an API, and what its door needs.
+/// Limits of an API, and the settings of its entry point.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Bytes of one photo: MAX_IMAGE_BYTES.
     pub max_photo: u64,
-    /// Bytes of a body, if the door has a limit.
+    /// Limit of a request body in bytes, if the entry point has one.
     pub max_body: Option<u64>,
-    /// Bytes of an answer, if the door has a limit.
-    pub max_answer: Option<u64>,
+    /// Limit of a response body in bytes, if the entry point has one.
+    pub max_response: Option<u64>,
     /// Number of photos that are classified at once.
     pub cpus: usize,
     /// Whether `/metrics` is one of the routes.
@@ -111,7 +113,22 @@ pub struct Settings {
     pub sign_in: Option<SignIn>,
 }
 
-/// Where people sign in: an OpenID provider, and this API's client there. The door checks their tokens.
+impl Settings {
+    /// The limits of `compute`, and no others.
+    pub fn of(compute: &ComputeConfig) -> Self {
+        Self {
+            max_photo: compute.limits.bytes,
+            max_body: None,
+            max_response: None,
+            cpus: compute.cpus,
+            has_metrics: false,
+            per_minute: None,
+            sign_in: None,
+        }
+    }
+}
+
+/// Where people sign in: an OpenID provider, and the id of this API's client there. API Gateway checks their tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignIn {
     /// URL of the provider.
@@ -128,7 +145,7 @@ impl Api {
             access,
             store,
             admission: Admission::new(settings.cpus),
-            rates: settings.per_minute.map(Rates::new),
+            rates: settings.per_minute.map(|most| Arc::new(Rates::new(most))),
             settings,
             metrics: Metrics::new(),
             draining: Draining::default(),
@@ -209,7 +226,7 @@ fn reader() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(count_routes::drift))
 }
 
-/// Routes for readers whose answers are files.
+/// Routes for readers whose responses are files.
 fn files() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(photo_routes::photo))
@@ -248,18 +265,21 @@ fn of_role(role: Role, router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api
     }))
 }
 
-/// `router`, for callers that accept JSON: all its answers are JSON.
+/// `router`, for callers that accept JSON: all its responses are JSON.
 fn in_json(router: OpenApiRouter<Arc<Api>>) -> OpenApiRouter<Arc<Api>> {
-    router.route_layer(from_fn(accept::json))
+    router.route_layer(from_fn(media_types::accept_json))
 }
 
 async fn no_route() -> Problem {
-    Problem::new(Kind::NotFound, "there is no such route: see /docs/")
+    Problem::new(
+        Kind::NotFound,
+        "this server has no route with this path: /docs/ lists all routes",
+    )
 }
 
 async fn no_method() -> Problem {
     Problem::new(
         Kind::MethodNotAllowed,
-        "this route has other methods: see the header Allow",
+        "this route does not have this method: the header Allow lists its methods",
     )
 }

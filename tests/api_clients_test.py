@@ -242,7 +242,7 @@ def table(first: str) -> list[list[str]]:
 
 def routes() -> list[tuple[str, str, str]]:
     """Method, path and role of each route on the page, with a path that exists for its parameters."""
-    examples = {"{id}": "x", "{token}": "x", "{model}": "x", "{type}": "busy"}
+    examples = {"{id}": "x", "{token}": "x", "{model}": "x", "{name}": "x", "{kind}": "busy"}
     return [
         (method, re.sub(r"\{\w+\}", lambda name: examples[name[0]], route), role)
         for methods, paths, role, _ in table("method")
@@ -291,7 +291,7 @@ def test_the_page_has_the_role_of_every_route(tmp_path, monkeypatch):
 
 
 def test_the_page_has_every_problem(api):
-    source = (ROOT / "src/http/problem.rs").read_text()
+    source = (ROOT / "src/http/problem/kind.rs").read_text()
     kinds = re.search(r"enum Kind \{(.*?)\n\}", source, re.DOTALL)[1]
     names = re.findall(r"^    ([A-Z]\w+),$", kinds, re.MULTILINE)
     types = {re.sub(r"(?<!^)([A-Z])", r"-\1", name).lower() for name in names}
@@ -310,13 +310,13 @@ LIMITS = [
     ("http/photos.rs", "MAX_BATCH: usize = 32;", "32 photos, 64 MiB"),
     ("http/classify.rs", "MAX_BATCH_BYTES: u64 = 64 << 20;", "32 photos, 64 MiB"),
     ("http/lambda.rs", "MAX_BODY: u64 = 4_500_000;", "body on Lambda | 4.5 MB"),
-    ("http/lambda.rs", "MAX_ANSWER: u64 = 4_500_000;", "over 4.5 MB"),
+    ("http/lambda.rs", "MAX_RESPONSE: u64 = 4_500_000;", "over 4.5 MB"),
     ("http/admission.rs", "QUEUE: usize = 64;", "64 that wait"),
     ("http/admission.rs", "BODY_MEMORY: usize = 256 << 20;", "bodies at once | 256 MiB"),
-    ("http/body.rs", "WHOLE: Duration = Duration::from_secs(300);", "300 s"),
-    ("http/body.rs", "NEXT: Duration = Duration::from_secs(15);", "15 s for each 64 KiB"),
+    ("http/body.rs", "BODY_TIMEOUT: Duration = Duration::from_secs(300);", "300 s"),
+    ("http/body.rs", "PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);", "15 s for each 64 KiB"),
     ("http.rs", "DEADLINE: Duration = Duration::from_secs(25);", "time for tables and bucket | 25 s"),
-    ("http/body.rs", "LEAST: usize = 64 << 10;", "15 s for each 64 KiB"),
+    ("http/body.rs", "PROGRESS: usize = 64 << 10;", "15 s for each 64 KiB"),
     ("http/admission.rs", "LONG_READS: usize = 4;", "station at once | 4"),
     ("http/server/connection.rs", "READ_TIMEOUT: Duration = Duration::from_secs(30);", "30 to 60 s"),
     ("http/server/connection.rs", "HEADERS: Duration = Duration::from_secs(10);", "within 10 s"),

@@ -23,6 +23,7 @@ use strum::VariantNames;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 
 use super::{interrupted, records::block_on};
@@ -82,15 +83,13 @@ async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = ApiConfig::read(|name| std::env::var_os(name))?;
     let is_loopback = is_loopback(&arguments.host);
     let settings = Settings {
-        max_photo: compute.limits.bytes,
-        max_body: None,
-        max_answer: None,
-        cpus: compute.cpus,
         has_metrics: is_loopback,
         per_minute: arguments.rate_limit,
-        // `serve` checks no tokens of people.
-        sign_in: None,
+        ..Settings::of(&compute)
     };
+    if config.sign_in.is_some() {
+        eprintln!("OIDC_ISSUER has no effect: `serve` checks API keys, and no tokens of people.");
+    }
     let access = access(&arguments, config.keys.clone(), is_loopback)?;
     let store = match arguments.without_tables {
         true => None,
@@ -115,14 +114,18 @@ async fn serve(arguments: Arguments) -> anyhow::Result<ExitCode> {
         tokio::spawn(reload_on(hangups, Arc::clone(&api)));
         pending().await
     };
+    // The server ends as soon as this future does, so a handler that cannot be installed is an error of its own.
+    let (failed, failure) = oneshot::channel();
     let stop = async {
-        if interrupted().await.is_err() {
-            pending::<()>().await;
+        if let Err(error) = interrupted().await {
+            let _ = failed.send(error);
         }
     };
     tokio::select! {
+        // The models load on another thread while this one builds the router.
+        biased;
         failed = loading => failed,
-        () = server.run(stop) => Ok(ExitCode::SUCCESS),
+        () = server.run(stop) => failure.await.map_or(Ok(ExitCode::SUCCESS), Err),
     }
 }
 
@@ -171,6 +174,9 @@ async fn store(compute: &ComputeConfig, config: ApiConfig) -> anyhow::Result<Opt
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !is_set("PREDICTIONS_TABLE") && !is_set("LEDGER_TABLE") {
         eprintln!("PREDICTIONS_TABLE and LEDGER_TABLE are not set: this server only classifies.");
+        if config.photos_bucket.is_some() {
+            eprintln!("PHOTOS_BUCKET has no effect without the tables.");
+        }
         return Ok(None);
     }
     let Tables {

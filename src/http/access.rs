@@ -77,7 +77,7 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
-    /// Whose `key` it is. The time that this takes does not depend on which hash fits.
+    /// The owner of `key`. The time that this takes does not depend on which hash matches.
     pub(super) fn find(&self, key: &str) -> Option<&Principal> {
         let hash = Sha256::digest(key.as_bytes());
         self.0.iter().fold(None, |found, entry| {
@@ -87,9 +87,7 @@ impl ApiKeys {
             }
         })
     }
-}
 
-impl ApiKeys {
     /// The text from which they are read.
     pub(crate) fn entries(&self) -> String {
         let entries: Vec<String> = self.0.iter().map(ApiKey::entry).collect();
@@ -146,6 +144,11 @@ impl FromStr for ApiKeys {
             let name = name.clone().ok_or_else(|| failed("it has no name"))?;
             if keys.iter().any(|key| key.principal.name == name) {
                 return Err(failed("an earlier entry has this name"));
+            }
+            if keys.iter().any(|key| key.sha256 == sha256) {
+                return Err(failed(
+                    "an earlier entry has this SHA-256: make a key for each",
+                ));
             }
             keys.push(ApiKey {
                 sha256,

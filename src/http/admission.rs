@@ -1,9 +1,9 @@
-//! How much the server takes on at once: photos, and bytes of bodies.
+//! Admission control: how many photos, bytes of request bodies, and long reads are in progress at once.
 //!
-//! A photo needs a place before it is decoded: one for each CPU, and [`QUEUE`] more that wait. A body needs bytes of
-//! [`BODY_MEMORY`] while it arrives and until its photos are classified. Exports have places of their own. Whoever finds none
-//! gets 429 at once, so that a flood costs little and what is in progress goes on. A photo of the bucket is fetched only shortly
-//! before a CPU is free, so that those that wait take no memory.
+//! Each is a semaphore. A photo takes a permit before it is decoded; there is one for each CPU, and [`QUEUE`] more for photos
+//! that wait. A request body takes memory permits while it arrives, and returns them when its photos are classified: all bodies
+//! together have [`BODY_MEMORY`]. A request that finds no permit gets 429 at once, so a flood costs little, and requests in
+//! progress are not slowed down. A photo of the bucket is fetched shortly before a CPU is free, so a waiting one takes no memory.
 
 use std::sync::Arc;
 
@@ -11,50 +11,50 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::problem::{Kind, Problem};
 
-/// Photos that wait for a CPU.
+/// Highest number of photos that wait for a CPU.
 pub(super) const QUEUE: usize = 64;
-/// Memory for request bodies, in bytes: four photos at the size limit, or one batch at its limit and some photos.
+/// Memory for request bodies, in bytes: four photos at the size limit as forms, or one batch at its limit.
 pub(super) const BODY_MEMORY: usize = 256 << 20;
-/// Unit of the memory, in bytes: a semaphore counts up to 2³² units.
+/// Bytes of one memory permit. A semaphore has at most 2³² permits.
 const UNIT: usize = 1 << 10;
 
-/// Photos from the bucket in memory, beside those on a CPU: enough to hide a download.
+/// Photos of the bucket that are fetched ahead, beside one for each CPU: enough to hide the time of a download.
 const READ_AHEAD: usize = 3;
-/// Exports, and counts of a station, at once. Each reads thousands of records.
+/// Highest number of exports, and of counts of a station, at once. Each reads thousands of records.
 const LONG_READS: usize = 4;
 
-/// The places and the memory that are left.
+/// The permits that are left.
 pub(super) struct Admission {
-    places: Arc<Semaphore>,
+    photos: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     fetches: Semaphore,
     long_reads: Semaphore,
 }
 
-/// Memory of one body, returned when it is dropped.
+/// The memory permits of one body. They are returned when it is dropped.
 pub(super) struct BodyMemory {
     pool: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
-    /// Bytes for which it has permits.
+    /// Bytes that the permits cover.
     reserved: usize,
 }
 
 impl Admission {
-    /// For a server with this number of `cpus`.
+    /// Permits of a server with this number of `cpus`.
     pub(super) fn new(cpus: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(cpus + QUEUE)),
+            photos: Arc::new(Semaphore::new(cpus + QUEUE)),
             memory: Arc::new(Semaphore::new(BODY_MEMORY / UNIT)),
             fetches: Semaphore::new(cpus + READ_AHEAD),
             long_reads: Semaphore::new(LONG_READS),
         }
     }
 
-    /// Places for this number of `photos`.
+    /// Takes permits for this number of `photos`.
     pub(super) fn enter(&self, photos: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let places = Arc::clone(&self.places);
-        let number = u32::try_from(photos).unwrap_or(u32::MAX);
-        places.try_acquire_many_owned(number).map_err(|_| {
+        let semaphore = Arc::clone(&self.photos);
+        let permits = u32::try_from(photos).unwrap_or(u32::MAX);
+        semaphore.try_acquire_many_owned(permits).map_err(|_| {
             Problem::new(
                 Kind::Busy,
                 format!("the queue has no room for {photos} more photos: send the request again in a second"),
@@ -62,14 +62,19 @@ impl Admission {
         })
     }
 
-    /// Waits for the turn to hold a photo of the bucket in memory. Whoever waits has a place.
-    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    pub(super) async fn fetch(&self) -> SemaphorePermit<'_> {
-        let turn = self.fetches.acquire().await;
-        turn.expect("the semaphore is open")
+    /// Fails if there is no permit for a photo now.
+    pub(super) fn check_room(&self) -> Result<(), Problem> {
+        self.enter(1).map(drop)
     }
 
-    /// The turn to read thousands of records.
+    /// Waits for the permit to hold a photo of the bucket in memory. The caller has a permit for the photo, so few wait.
+    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+    pub(super) async fn fetch(&self) -> SemaphorePermit<'_> {
+        let permit = self.fetches.acquire().await;
+        permit.expect("the semaphore is open")
+    }
+
+    /// Takes a permit to read thousands of records.
     pub(super) fn read_long(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.long_reads.try_acquire().map_err(|_| {
             Problem::new(
@@ -81,7 +86,7 @@ impl Admission {
         })
     }
 
-    /// Memory for a body, none at first.
+    /// The memory of a new body: no permit yet.
     pub(super) fn body(&self) -> BodyMemory {
         BodyMemory {
             pool: Arc::clone(&self.memory),
@@ -92,14 +97,14 @@ impl Admission {
 }
 
 impl BodyMemory {
-    /// Reserves memory for a body that has `bytes` bytes so far.
+    /// Takes memory permits until they cover `bytes` bytes.
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         let Some(more) = bytes.checked_sub(self.reserved) else {
             return Ok(());
         };
         let units = more.div_ceil(UNIT);
-        let number = u32::try_from(units).unwrap_or(u32::MAX);
-        match Arc::clone(&self.pool).try_acquire_many_owned(number) {
+        let permits = u32::try_from(units).unwrap_or(u32::MAX);
+        match Arc::clone(&self.pool).try_acquire_many_owned(permits) {
             Ok(permit) => {
                 match &mut self.permit {
                     Some(all) => all.merge(permit),
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_and_memory_come_back() {
+    fn permits_are_returned() {
         let admission = Admission::new(2);
         let all = admission.enter(QUEUE + 2).unwrap();
         assert_eq!(admission.enter(1).unwrap_err().kind(), Kind::Busy);

@@ -18,31 +18,41 @@ use super::{
 };
 
 /// Time limit of a body: 50 MiB at 1.4 Mbit/s, or a photo of 4 MB at 107 kbit/s.
-const WHOLE: Duration = Duration::from_secs(300);
-/// Time limit of the next [`LEAST`] bytes.
-const NEXT: Duration = Duration::from_secs(15);
-/// Bytes that arrive in that time at 35 kbit/s. Slower bodies would hold memory that others need.
-const LEAST: usize = 64 << 10;
-/// Bytes of a refused body that are still read, so that its sender sees the response: it reads it after it has sent all.
-const DRAINED: u64 = 64 << 20;
+const BODY_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time limit of every [`PROGRESS`] bytes. Together they are 35 kbit/s. A slower body would hold memory that others need.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes that must arrive within [`PROGRESS_TIMEOUT`].
+const PROGRESS: usize = 64 << 10;
+/// Highest capacity that a body gets by its `Content-Length`, in bytes, before it arrives. A larger body grows as it arrives.
+const MAX_RESERVED: u64 = 1 << 20;
+/// Bytes of a refused body that are read and dropped. A client reads the response only after it has sent the body.
+const MAX_DRAIN: u64 = 64 << 20;
 
-/// A body, complete, with its share of the memory.
-pub(super) struct Received {
+/// What a body holds, with its limit in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BodyKind {
+    /// Photos. A client that cannot send them here can upload them.
+    Photos(u64),
+    /// JSON or CSV.
+    Document(u64),
+}
+
+/// A complete body with its memory permits.
+pub(super) struct ReceivedBody {
     pub(super) bytes: Bytes,
     /// Held until the body's photos are classified.
     pub(super) memory: BodyMemory,
 }
 
 impl Api {
-    /// Reads `body`, which may have `limit` bytes.
+    /// Reads `body` within the limits on its bytes, memory and time.
     pub(super) async fn receive(
         &self,
         headers: &HeaderMap,
         mut body: Body,
-        limit: u64,
-    ) -> Result<Received, Problem> {
-        let limit = self.settings.max_body.map_or(limit, |max| limit.min(max));
-        let received = self.receive_within(headers, &mut body, limit).await;
+        kind: BodyKind,
+    ) -> Result<ReceivedBody, Problem> {
+        let received = self.receive_within(headers, &mut body, kind).await;
         if received.is_err() {
             tokio::spawn(drain(body));
         }
@@ -53,76 +63,85 @@ impl Api {
         &self,
         headers: &HeaderMap,
         body: &mut Body,
-        limit: u64,
-    ) -> Result<Received, Problem> {
-        if let Some(length) = content_length(headers)
-            && length > limit
-        {
-            return Err(self.over(length, limit));
+        kind: BodyKind,
+    ) -> Result<ReceivedBody, Problem> {
+        let (BodyKind::Photos(limit) | BodyKind::Document(limit)) = kind;
+        let limit = self.settings.max_body.map_or(limit, |max| limit.min(max));
+        let declared = content_length(headers).unwrap_or(0);
+        if declared > limit {
+            return Err(self.over(kind, declared, limit));
+        }
+        if matches!(kind, BodyKind::Photos(_)) {
+            // In a flood, photos that would find no permit are not even read.
+            self.admission.check_room()?;
         }
         let mut memory = self.admission.body();
-        let mut bytes = Vec::new();
-        let end = Instant::now() + WHOLE;
+        let mut bytes = Vec::with_capacity(declared.min(MAX_RESERVED) as usize);
+        let end = Instant::now() + BODY_TIMEOUT;
         let slow = || {
+            let way_out = match kind {
+                BodyKind::Photos(_) => UPLOAD,
+                BodyKind::Document(_) => "send it again",
+            };
             Problem::new(
                 Kind::SlowBody,
                 format!(
-                    "less than {LEAST} bytes came in {} seconds, or the body took over {}: {UPLOAD}, where a cut connection does no harm",
-                    NEXT.as_secs(),
-                    WHOLE.as_secs()
+                    "the body arrives too slowly, with less than {PROGRESS} bytes in {} s or over {} s in all: {way_out}",
+                    PROGRESS_TIMEOUT.as_secs(),
+                    BODY_TIMEOUT.as_secs()
                 ),
             )
         };
-        let mut next = (Instant::now() + NEXT, LEAST);
+        // The length that the body must reach, and until when.
+        let (mut goal, mut goal_end) = (PROGRESS, Instant::now() + PROGRESS_TIMEOUT);
         loop {
-            if bytes.len() >= next.1 {
-                next = (Instant::now() + NEXT, bytes.len() + LEAST);
+            if bytes.len() >= goal {
+                (goal, goal_end) = (bytes.len() + PROGRESS, Instant::now() + PROGRESS_TIMEOUT);
             }
-            let frame = timeout_at(end.min(next.0), body.frame()).await;
+            let frame = timeout_at(end.min(goal_end), body.frame()).await;
             let Some(frame) = frame.map_err(|_| slow())? else {
                 break;
             };
             let frame =
                 frame.map_err(|_| Problem::malformed("the connection ended before the body"))?;
-            // Trailers say nothing that is needed.
+            // Other frames are trailers. No route uses them.
             let Ok(data) = frame.into_data() else {
                 continue;
             };
             let length = bytes.len() + data.len();
             if length as u64 > limit {
-                return Err(self.over(length as u64, limit));
+                return Err(self.over(kind, length as u64, limit));
             }
             memory.grow_to(length)?;
             bytes.extend_from_slice(&data);
         }
-        Ok(Received {
+        Ok(ReceivedBody {
             bytes: bytes.into(),
             memory,
         })
     }
-}
 
-impl Api {
-    /// A body is over `limit`. The bucket accepts what this door does not, up to the limit of photos.
-    fn over(&self, bytes: u64, limit: u64) -> Problem {
-        let way_out = match limit < self.settings.max_photo || limit == MAX_BATCH_BYTES {
-            true => format!("{UPLOAD}, or send less"),
-            false => "send a smaller photo".to_owned(),
+    /// A body has `bytes` bytes or more, over `limit`. The bucket accepts photos up to MAX_IMAGE_BYTES, also on Lambda, whose
+    /// limit is smaller.
+    fn over(&self, kind: BodyKind, bytes: u64, limit: u64) -> Problem {
+        let helps = limit < self.settings.max_photo || limit == MAX_BATCH_BYTES;
+        let way_out = match kind {
+            BodyKind::Photos(_) if helps => format!("{UPLOAD}, or send less"),
+            BodyKind::Photos(_) => "send a smaller photo".to_owned(),
+            BodyKind::Document(_) => "send less".to_owned(),
         };
         Problem::new(
             Kind::TooManyBytes,
-            format!(
-                "the body has {bytes} bytes or more, over the limit of {limit} here: {way_out}"
-            ),
+            format!("the body has {bytes} bytes or more, over the limit of {limit}: {way_out}"),
         )
         .with("limit", limit)
     }
 }
 
-/// Reads the rest of a refused body and drops it. Otherwise the closed connection would reach the sender before the response.
+/// Reads the rest of a refused body and drops it. Otherwise the client sees the closed connection before the response.
 async fn drain(mut body: Body) {
     let read = async {
-        let mut left = DRAINED;
+        let mut left = MAX_DRAIN;
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);
             match left.checked_sub(length) {
@@ -131,8 +150,8 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // Whoever takes longer loses the response.
-    let _ = timeout(NEXT, read).await;
+    // A client that takes longer may lose the response.
+    let _ = timeout(PROGRESS_TIMEOUT, read).await;
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

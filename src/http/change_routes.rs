@@ -9,10 +9,12 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::{Principal, Role},
+    body::BodyKind,
+    media_types::{JSON, check_content_type},
     parameters::{record_id, whole_or_none},
     photos::parse_json,
     problem::Problem,
-    review_routes::{MAX_CHANGE_BYTES, Seen, check_json},
+    review_routes::MAX_CHANGE_BYTES,
 };
 use crate::{
     aws::Deadline,
@@ -104,10 +106,12 @@ pub(super) async fn change_many(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Outcomes>, Problem> {
-    check_json(&headers)?;
+    check_content_type(&headers, JSON)?;
     principal.must_see_all()?;
     let limit = MAX_CHANGES as u64 * MAX_CHANGE_BYTES;
-    let received = api.receive(&headers, body, limit).await?;
+    let received = api
+        .receive(&headers, body, BodyKind::Document(limit))
+        .await?;
     let ChangesBody { changes } = parse_json(&received.bytes)?;
     if !(1..=MAX_CHANGES).contains(&changes.len()) {
         return Err(Problem::malformed(format!(
@@ -147,14 +151,14 @@ async fn one(
     if matches!(body.action, Action::Delete | Action::Restore) {
         principal.must_have(Role::Admin)?;
     }
-    let ready = api.ready(
+    let change = api.check_change(
         body.action,
         body.class_name,
         body.new_class,
         body.note,
         deadline,
     );
-    let ready = ready.await?;
-    let seen = body.revision.map_or(Seen::Nothing, Seen::Revision);
-    api.change(principal, id, &ready, seen, deadline).await
+    let change = change.await?;
+    api.change(principal, id, &change, body.revision.into(), deadline)
+        .await
 }

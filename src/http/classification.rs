@@ -1,4 +1,4 @@
-//! The answer for one photo.
+//! The classification of one photo: computed or cached, and its JSON.
 
 use std::{
     sync::Arc,
@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{Api, cache::PhotoHash, models::Named, problem::Problem};
+use super::{Api, cache::PhotoHash, models::NamedModel, problem::Problem};
 use crate::{
     classifier::{Classified, Verdict},
     error::Error,
@@ -17,7 +17,7 @@ use crate::{
     photo::{Rejection, format_name},
 };
 
-/// Number of predictions in an answer without `top`.
+/// Number of predictions in a response without `top`.
 pub(super) const DEFAULT_TOP: u64 = 5;
 
 /// What a model says about a photo.
@@ -85,8 +85,8 @@ struct Photo {
 }
 
 /// A result, and what it cost.
-pub(super) struct Computed {
-    model: Arc<Named>,
+pub(super) struct ClassifiedPhoto {
+    model: Arc<NamedModel>,
     format: &'static str,
     result: Arc<Classified>,
     pub(super) timing: Timing,
@@ -121,7 +121,7 @@ impl Timing {
     }
 }
 
-impl Computed {
+impl ClassifiedPhoto {
     pub(super) fn model_name(&self) -> &str {
         &self.model.name
     }
@@ -130,7 +130,7 @@ impl Computed {
         &self.result.class
     }
 
-    /// The answer with the `top` most probable classes.
+    /// The JSON of this result, with the `top` most probable classes.
     pub(super) fn classification(&self, top: usize) -> Classification {
         let Classified {
             probabilities,
@@ -167,7 +167,11 @@ impl Computed {
 
 impl Api {
     /// Classifies a photo, or finds its result in the cache.
-    pub(super) async fn compute<B>(&self, model: Arc<Named>, photo: B) -> Result<Computed, Problem>
+    pub(super) async fn compute<B>(
+        &self,
+        model: Arc<NamedModel>,
+        photo: B,
+    ) -> Result<ClassifiedPhoto, Problem>
     where
         B: AsRef<[u8]> + Send + 'static,
     {
@@ -179,7 +183,11 @@ impl Api {
         result
     }
 
-    async fn compute_uncounted<B>(&self, model: Arc<Named>, photo: B) -> Result<Computed, Problem>
+    async fn compute_uncounted<B>(
+        &self,
+        model: Arc<NamedModel>,
+        photo: B,
+    ) -> Result<ClassifiedPhoto, Problem>
     where
         B: AsRef<[u8]> + Send + 'static,
     {
@@ -198,7 +206,7 @@ impl Api {
                 is_hit: true,
                 ..Timing::default()
             };
-            return Ok(Computed {
+            return Ok(ClassifiedPhoto {
                 model,
                 format,
                 result,
@@ -218,7 +226,7 @@ impl Api {
             inference: classified.inference,
         };
         model.results.put(hash, Arc::clone(&classified));
-        Ok(Computed {
+        Ok(ClassifiedPhoto {
             model,
             format,
             result: classified,

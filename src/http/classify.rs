@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName},
     response::{IntoResponse, Response},
 };
 use futures_util::future::join_all;
@@ -16,12 +16,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     access::Principal,
-    classification::{Classification, Computed, DEFAULT_TOP, Timing},
-    models::Named,
+    body::BodyKind,
+    classification::{Classification, ClassifiedPhoto, DEFAULT_TOP, Timing},
+    models::NamedModel,
     parameters::{Parameters, Segment},
     photo_schemas::{BatchFormSchema, BatchSchema, FileBytes, FormSchema, PhotoSchema},
-    photos::{self, Asked, MAX_BATCH, Number, Sent},
-    problem::{Problem, ProblemJson},
+    photos::{self, BodyOptions, PhotoCount, PhotoSource},
+    problem::{Kind, Problem, ProblemJson},
 };
 
 /// Bytes of a batch: 32 photos of 2 MB.
@@ -39,21 +40,21 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ClassifyParameters {
-    /// Number of predictions in the answer.
+    /// Number of predictions in the response.
     #[param(minimum = 1, maximum = 1000, default = 5)]
     top: Option<u64>,
     /// Name of the model.
     model: Option<String>,
 }
 
-/// The answers for a batch, in the order of its photos.
+/// The outcomes of a batch, in the order of its photos.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Batch {
     items: Vec<BatchItem>,
 }
 
-/// The answer for one photo of a batch.
+/// The outcome of one photo of a batch.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BatchItem {
@@ -98,12 +99,12 @@ pub(super) async fn classify(
 
 /// Classify a photo with a model
 ///
-/// Like `/v1/classify`, with the model in the path.
+/// `/v1/classify` with the model in the path.
 #[utoipa::path(
     post, path = "/v1/models/{model}/classify", tag = "Classify", operation_id = "classifyWithModel",
     params(
         ("model" = String, Path, description = "Name of the model", example = "model"),
-        ("top" = Option<usize>, Query, description = "Number of predictions in the answer", minimum = 1, maximum = 1000),
+        ("top" = Option<usize>, Query, description = "Number of predictions in the response", minimum = 1, maximum = 1000),
     ),
     request_body(content(
         (FileBytes = "image/jpeg"), (FileBytes = "image/png"), (FileBytes = "image/webp"), (FileBytes = "application/octet-stream"),
@@ -121,7 +122,7 @@ pub(super) async fn classify_with(
 ) -> Result<Response, Problem> {
     if parameters.model.is_some_and(|other| other != model) {
         return Err(Problem::malformed(
-            "the path and the parameter model name two models: name one",
+            "the path and the parameter `model` name two models: send one of them",
         ));
     }
     parameters.model = Some(model);
@@ -135,24 +136,16 @@ async fn one(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    photos::check_content(headers, Number::One)?;
+    photos::check_content(headers, PhotoCount::One)?;
     let limit = encoded(api.settings.max_photo) + SLACK;
-    let mut received = api.receive(headers, body, limit).await?;
-    let asked = photos::read(headers, &mut received, Number::One).await?;
-    let choice = Choice::of(api, parameters, &asked)?;
-    let _place = api.admission.enter(1)?;
-    let mut computed = Vec::new();
-    for photo in asked.photos {
-        computed.push(photo_of(api, principal, Arc::clone(&choice.model), photo).await?);
-    }
+    let mut received = api.receive(headers, body, BodyKind::Photos(limit)).await?;
+    let (photo, options) = photos::read_one(headers, &mut received).await?;
+    let ClassifyOptions { model, top } = ClassifyOptions::of(api, parameters, options)?;
+    let _permit = api.admission.enter(1)?;
+    let classified = classify_photo(api, principal, model, photo).await?;
     drop(received.memory);
-    let computed = computed
-        .pop()
-        .ok_or_else(|| Problem::malformed("there is no photo"))?;
-    let timing = computed.timing;
-    let mut response = Json(computed.classification(choice.top)).into_response();
-    add_timing(&mut response, timing);
-    Ok(response)
+    let headers = timing_headers(classified.timing);
+    Ok((headers, Json(classified.classification(top))).into_response())
 }
 
 /// Classify several photos
@@ -171,21 +164,22 @@ pub(super) async fn classify_batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Batch>, Problem> {
-    photos::check_content(&headers, Number::Batch)?;
-    let mut received = api.receive(&headers, body, MAX_BATCH_BYTES).await?;
-    let asked = photos::read(&headers, &mut received, Number::Batch).await?;
-    debug_assert!(asked.photos.len() <= MAX_BATCH);
-    let choice = Choice::of(&api, parameters, &asked)?;
-    let _places = api.admission.enter(asked.photos.len())?;
-    let items = asked.photos.into_iter().enumerate().map(|(index, photo)| {
+    photos::check_content(&headers, PhotoCount::Batch)?;
+    let mut received = api
+        .receive(&headers, body, BodyKind::Photos(MAX_BATCH_BYTES))
+        .await?;
+    let (photos, options) = photos::read_batch(&headers, &mut received).await?;
+    let choice = ClassifyOptions::of(&api, parameters, options)?;
+    let _permits = api.admission.enter(photos.len())?;
+    let items = photos.into_iter().enumerate().map(|(index, photo)| {
         let (api, principal, model) = (&api, &principal, Arc::clone(&choice.model));
         async move {
             let name = match &photo {
-                Sent::Bytes { name, .. } => name.clone(),
-                Sent::Object(object) => Some(object.key.clone()),
-                Sent::Unreadable(_) => None,
+                PhotoSource::Bytes { name, .. } => name.clone(),
+                PhotoSource::Object(object) => Some(object.key.clone()),
+                PhotoSource::Unreadable(_) => None,
             };
-            let result = photo_of(api, principal, model, photo).await;
+            let result = classify_photo(api, principal, model, photo).await;
             BatchItem::new(index, name, result, choice.top)
         }
     });
@@ -198,7 +192,7 @@ impl BatchItem {
     fn new(
         index: usize,
         name: Option<String>,
-        result: Result<Computed, Problem>,
+        result: Result<ClassifiedPhoto, Problem>,
         top: usize,
     ) -> Self {
         let (status, result, problem) = match result {
@@ -215,42 +209,57 @@ impl BatchItem {
     }
 }
 
-/// What to answer with.
-struct Choice {
-    model: Arc<Named>,
+/// The model that classifies, and the number of its predictions in the response.
+struct ClassifyOptions {
+    model: Arc<NamedModel>,
     top: usize,
 }
 
-impl Choice {
-    fn of(api: &Api, parameters: ClassifyParameters, asked: &Asked) -> Result<Self, Problem> {
-        let model = parameters.model.as_deref().or(asked.model.as_deref());
-        let mut tops = [parameters.top, asked.top].into_iter().flatten();
-        if let Some(top) = tops.find(|top| !(1..=MAX_TOP).contains(top)) {
+impl ClassifyOptions {
+    /// The options in the query and in the body.
+    fn of(api: &Api, parameters: ClassifyParameters, body: BodyOptions) -> Result<Self, Problem> {
+        let model = one_of("model", parameters.model, body.model)?;
+        let top = one_of("top", parameters.top, body.top)?.unwrap_or(DEFAULT_TOP);
+        if !(1..=MAX_TOP).contains(&top) {
             return Err(Problem::malformed(format!(
                 "top is {top}, not 1 to {MAX_TOP}"
             )));
         }
-        let top = parameters.top.or(asked.top).unwrap_or(DEFAULT_TOP);
         Ok(Self {
-            model: api.models.find(model)?,
+            model: api.models.find(model.as_deref())?,
             // At most MAX_TOP.
             top: top as usize,
         })
     }
 }
 
-async fn photo_of(
+/// The option `name`, which query and body must not give different values.
+fn one_of<T: PartialEq>(
+    name: &str,
+    query: Option<T>,
+    body: Option<T>,
+) -> Result<Option<T>, Problem> {
+    match (query, body) {
+        (Some(query), Some(body)) if query != body => Err(Problem::new(
+            Kind::NotPossible,
+            format!("the query and the body have different values of {name}: send one of them"),
+        )),
+        (query, body) => Ok(query.or(body)),
+    }
+}
+
+async fn classify_photo(
     api: &Api,
     principal: &Principal,
-    model: Arc<Named>,
-    photo: Sent,
-) -> Result<Computed, Problem> {
+    model: Arc<NamedModel>,
+    photo: PhotoSource,
+) -> Result<ClassifiedPhoto, Problem> {
     match photo {
-        Sent::Bytes { bytes, .. } => api.compute(model, bytes).await,
-        Sent::Unreadable(problem) => Err(problem),
-        Sent::Object(object) => {
+        PhotoSource::Bytes { bytes, .. } => api.compute(model, bytes).await,
+        PhotoSource::Unreadable(problem) => Err(problem),
+        PhotoSource::Object(object) => {
             // Held until the photo is classified.
-            let _turn = api.admission.fetch().await;
+            let _permit = api.admission.fetch().await;
             let photo = api.object(principal, &object).await?;
             api.compute(model, photo).await
         }
@@ -262,11 +271,10 @@ fn encoded(bytes: u64) -> u64 {
     bytes.div_ceil(3).saturating_mul(4)
 }
 
-fn add_timing(response: &mut Response, timing: Timing) {
-    let cache = HeaderValue::from_static(if timing.is_hit { "hit" } else { "miss" });
-    let headers = response.headers_mut();
-    headers.insert(X_CACHE, cache);
-    if let Ok(value) = HeaderValue::from_str(&timing.header()) {
-        headers.insert(SERVER_TIMING, value);
-    }
+fn timing_headers(timing: Timing) -> [(HeaderName, String); 2] {
+    let cache = if timing.is_hit { "hit" } else { "miss" };
+    [
+        (X_CACHE, cache.to_owned()),
+        (SERVER_TIMING, timing.header()),
+    ]
 }

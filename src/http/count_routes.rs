@@ -96,7 +96,7 @@ pub(super) async fn counts(
     }
     let mut days = match principal.station_of(parameters.station)? {
         Some(station) => {
-            let _turn = api.admission.read_long()?;
+            let _permit = api.admission.read_long()?;
             let counts = store.ledger.counts_of_station(span, &station, || deadline);
             counts.await?
         }
@@ -122,7 +122,7 @@ pub(super) struct RejectionParameters {
     from: Option<NaiveDate>,
     /// Last date of upload. By default today.
     to: Option<NaiveDate>,
-    /// Highest number of photos in the answer.
+    /// Highest number of photos in the response.
     #[param(minimum = 1, maximum = 1000, default = 200)]
     limit: Option<usize>,
 }

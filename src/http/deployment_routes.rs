@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -16,6 +16,9 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::Principal,
+    body::BodyKind,
+    media_types::check_content_type,
+    preconditions::{Precondition, etag},
     problem::{Kind, Problem},
 };
 use crate::deployments::{Deployments, MAX_BYTES};
@@ -25,31 +28,14 @@ const CSV: &str = "text/csv; charset=utf-8";
 
 /// A table that was stored.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Imported {
+pub(super) struct StoredDeployments {
     /// Number of deployments.
     deployments: usize,
 }
 
-/// Names a version of the table.
-fn etag(csv: &str) -> String {
-    format!("\"{}\"", hex::encode(&Sha256::digest(csv.as_bytes())[..16]))
-}
-
-/// The one value of a precondition.
-fn precondition<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return match headers.contains_key(name) {
-            true => Err(Problem::malformed(format!(
-                "there are two {name} headers: send one"
-            ))),
-            false => Ok(None),
-        };
-    };
-    let text = value
-        .to_str()
-        .map_err(|_| Problem::malformed(format!("{name} is no ETag")))?;
-    Ok(Some(text.trim()))
+/// Entity tag of the table, without quotes: the beginning of its SHA-256.
+fn tag(csv: &str) -> String {
+    hex::encode(&Sha256::digest(csv.as_bytes())[..16])
 }
 
 /// Read the deployments table
@@ -68,12 +54,11 @@ pub(super) async fn get(
         )
     })?;
     let csv = deployments.to_csv();
-    let etag = HeaderValue::from_str(&etag(&csv));
-    let mut response = ([(header::CONTENT_TYPE, CSV)], csv).into_response();
-    if let Ok(etag) = etag {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    Ok(response)
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(CSV)),
+        (header::ETAG, etag(tag(&csv))),
+    ];
+    Ok((headers, csv).into_response())
 }
 
 /// Replace the deployments table
@@ -86,56 +71,42 @@ pub(super) async fn get(
         ("If-None-Match" = Option<String>, Header, description = "*: there is no table yet", pattern = r"^\*$", nullable = false),
     ),
     request_body(content = String, content_type = "text/csv"),
-    responses((status = 200, description = "It is stored", body = Imported)))]
+    responses((status = 200, description = "It is stored", body = StoredDeployments)))]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Imported>, Problem> {
+) -> Result<Json<StoredDeployments>, Problem> {
     principal.must_see_all()?;
-    let content = headers.get(header::CONTENT_TYPE);
-    let content = content.and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = content.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("text/csv") {
-        return Err(Problem::new(
-            Kind::UnsupportedMediaType,
-            "send the table with Content-Type: text/csv",
-        ));
-    }
-    let received = api.receive(&headers, body, MAX_BYTES as u64).await?;
+    check_content_type(&headers, "text/csv")?;
+    let received = api
+        .receive(&headers, body, BodyKind::Document(MAX_BYTES as u64))
+        .await?;
     let deployments = Deployments::parse(&received.bytes)
         .map_err(|error| Problem::new(Kind::NotPossible, error.to_string()))?;
     let ledger = &api.store()?.ledger;
     let deadline = api.deadline();
-    let (matches, none_matches) = (
-        precondition(&headers, &header::IF_MATCH)?,
-        precondition(&headers, &header::IF_NONE_MATCH)?,
-    );
-    if none_matches.is_some_and(|text| text != "*") || matches.is_some() && none_matches.is_some() {
-        return Err(Problem::malformed(
-            "send either If-Match with the ETag of the table, or If-None-Match: *",
-        ));
-    }
-    if matches.is_none() && none_matches.is_none() {
+    let precondition = Precondition::of(&headers)?;
+    if precondition == Precondition::None {
         ledger
             .put_deployments(&deployments, &principal.name, deadline)
             .await?;
     } else {
         let current = ledger.deployments(deadline).await?;
-        let tag = current.as_ref().map(|current| etag(&current.to_csv()));
-        let is_seen = match (&tag, matches) {
-            (Some(tag), Some(seen)) => seen == "*" || seen == tag,
-            (None, Some(_)) => false,
-            (tag, None) => tag.is_none(),
-        };
         let stale = || {
             Problem::new(
                 Kind::RevisionMismatch,
                 "somebody else changed the deployments table: read it again, and bring your change into it",
             )
         };
-        if !is_seen {
+        let holds = match (&current, precondition) {
+            (Some(current), Precondition::Tag(expected)) => expected == tag(&current.to_csv()),
+            (None, Precondition::Tag(_)) => false,
+            (current, Precondition::Exists) => current.is_some(),
+            (current, Precondition::Absent | Precondition::None) => current.is_none(),
+        };
+        if !holds {
             return Err(stale());
         }
         let replaced =
@@ -144,7 +115,7 @@ pub(super) async fn put(
             return Err(stale());
         }
     }
-    Ok(Json(Imported {
+    Ok(Json(StoredDeployments {
         deployments: deployments.rows().len(),
     }))
 }

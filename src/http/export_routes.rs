@@ -1,6 +1,9 @@
 //! `/v1/export`: records for other programs.
 
-use std::{io::BufWriter, sync::Arc};
+use std::{
+    io::{BufWriter, Seek},
+    sync::Arc,
+};
 
 use axum::{
     Extension,
@@ -12,7 +15,6 @@ use axum::{
 use chrono::{NaiveDate, Utc};
 use futures_util::stream;
 use serde::Deserialize;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 use utoipa::IntoParams;
 
@@ -35,7 +37,9 @@ use crate::{
 
 /// Number of records that could not be read. They are named in the log.
 const X_DAMAGED_RECORDS: HeaderName = HeaderName::from_static("x-damaged-records");
-/// Bytes of a piece of the answer.
+/// Highest number of characters in a title.
+const MAX_TITLE: usize = 200;
+/// Bytes of a piece of the response.
 const PIECE: usize = 64 << 10;
 
 /// What to export.
@@ -82,7 +86,7 @@ pub(super) struct ExportParameters {
         (status = 200, description = "The file", content(
             (String = "text/csv"), (FileBytes = "application/zip"), (String = "application/jsonl")
         )),
-        (status = 303, description = "Where the file is, if it is too large for an answer", headers(("Location" = String))),
+        (status = 303, description = "Where the file is, if it is too large for a response", headers(("Location" = String))),
     ))]
 pub(super) async fn export(
     State(api): State<Arc<Api>>,
@@ -92,6 +96,12 @@ pub(super) async fn export(
     let store = api.store()?;
     let by = parameters.by.unwrap_or(By::Night);
     let class = parameters.class.map(|class| label("class", class));
+    let title = parameters.title.unwrap_or_else(|| "Moth photos".to_owned());
+    if !(1..=MAX_TITLE).contains(&title.chars().count()) {
+        return Err(Problem::malformed(format!(
+            "title must have 1 to {MAX_TITLE} characters"
+        )));
+    }
     let export = Export {
         format: parameters.format,
         spans: spans(by, parameters.from, parameters.to, store.today())?,
@@ -105,7 +115,7 @@ pub(super) async fn export(
         },
         taxa: api.taxa()?,
         metadata: Metadata {
-            title: parameters.title.unwrap_or_else(|| "Moth photos".to_owned()),
+            title,
             contact: principal.name.to_string(),
             sampling_design: SamplingDesign::Targeted,
             capture_method: CaptureMethod::TimeLapse,
@@ -116,13 +126,14 @@ pub(super) async fn export(
     if let Some(class) = &export.filter.class {
         api.check_class(class, api.deadline()).await?;
     }
-    let _turn = api.admission.read_long()?;
+    let _permit = api.admission.read_long()?;
     // Written to a file first: an export that fails half-way is a problem, not a short file.
-    let mut file = NamedTempFile::new().map_err(cannot_write)?;
+    // It has no name, so nothing is left if the process is killed.
+    let mut file = tempfile::tempfile().map_err(cannot_write)?;
     let mut damaged = 0_u64;
     let written = export.write(
         &store.ledger,
-        BufWriter::new(file.as_file_mut()),
+        BufWriter::new(&mut file),
         || api.deadline(),
         |progress| {
             if let Progress::Damaged(error) = progress {
@@ -132,14 +143,14 @@ pub(super) async fn export(
         },
     );
     written.await?;
-    let bytes = file.as_file().metadata().map_err(cannot_write)?.len();
+    let bytes = file.metadata().map_err(cannot_write)?.len();
+    file.rewind().map_err(cannot_write)?;
+    let file = tokio::fs::File::from_std(file);
     let kind = FileKind::of(export.format);
-    let mut response = match api.settings.max_answer {
+    let mut response = match api.settings.max_response {
         Some(limit) if bytes > limit => api.keep_export(file, kind).await?,
         _ => {
-            // The file is removed now, and its content when it is closed.
-            let file = file.reopen().map_err(cannot_write)?;
-            let mut response = response(kind, tokio::fs::File::from_std(file));
+            let mut response = response(kind, file);
             let length = HeaderValue::from(bytes);
             response
                 .headers_mut()
@@ -177,16 +188,20 @@ impl FileKind {
 }
 
 impl Api {
-    /// Puts an export that is too large for an answer into the bucket, and answers with its URL.
-    async fn keep_export(&self, file: NamedTempFile, kind: FileKind) -> Result<Response, Problem> {
+    /// Puts an export that is too large for a response into the bucket, and answers with its URL.
+    async fn keep_export(
+        &self,
+        file: tokio::fs::File,
+        kind: FileKind,
+    ) -> Result<Response, Problem> {
         let thumbnails = self.photos()?.thumbnails.as_ref().ok_or_else(|| {
             Problem::new(
                 Kind::NotPossible,
-                "the export is too large for an answer: export fewer days, or ask the operator to set THUMBNAILS_BUCKET",
+                "the export is too large for a response: export fewer days, or ask the operator to set THUMBNAILS_BUCKET",
             )
         })?;
         let url = thumbnails
-            .keep_export(file.path(), kind.name, kind.media_type, kind.disposition())
+            .keep_export(file, kind.name, kind.media_type, kind.disposition())
             .await?;
         Ok((StatusCode::SEE_OTHER, [(header::LOCATION, url)]).into_response())
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    http::{HeaderMap, Method, Uri, header},
+    extract::{Request, State},
+    http::{Extensions, HeaderMap, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -12,8 +12,9 @@ use axum::{
 use super::{
     Api,
     access::{ApiKeys, Principal, Role},
+    origin::{is_cross_site, is_forwarded, names_loopback},
     problem::{Kind, Problem},
-    rate::{Counted, Peer},
+    rate::{Peer, RateKey, Rates},
 };
 
 /// Who gets in without credentials.
@@ -37,7 +38,7 @@ pub struct Access {
     pub anonymous: Anonymous,
 }
 
-/// Who sent a request, as its door has checked: API Gateway's authorizer.
+/// Who sent a request, by the token that API Gateway's authorizer has checked.
 #[derive(Debug, Clone)]
 pub(super) enum Vouched {
     /// This principal.
@@ -69,53 +70,31 @@ pub(super) async fn identify(
         Some(Vouched::WithoutRole) => Caller::WithoutRole,
         None => caller(&api.access, request.headers(), request.uri()),
     };
-    if is_forged(&caller, request.method(), request.headers()) {
+    // A browser adds no API key by itself, so another site's page can only forge requests without one.
+    let headers = request.headers();
+    if matches!(caller, Caller::Known(_))
+        && !has_credentials(headers)
+        && is_cross_site(request.method(), headers)
+    {
         return Problem::new(
             Kind::Forbidden,
             "the request comes from a page of another site: open the page of this server",
         )
         .into_response();
     }
-    if let Err(problem) = count(&api, &caller, &request) {
-        return problem.into_response();
-    }
     request.extensions_mut().insert(caller);
+    if let Some(rates) = &api.rates {
+        request.extensions_mut().insert(Arc::clone(rates));
+    }
     next.run(request).await
 }
 
-/// Counts the request. Probes and pages are free.
-fn count(api: &Api, caller: &Caller, request: &Request) -> Result<(), Problem> {
-    let (Some(rates), Caller::Known(principal)) = (&api.rates, caller) else {
-        return Ok(());
-    };
-    if request
-        .extensions()
-        .get::<MatchedPath>()
-        .is_none_or(|path| !is_api(path.as_str()))
-    {
-        return Ok(());
+/// Whose requests the one with these `extensions` counts among.
+fn rate_key(principal: &Principal, headers: &HeaderMap, extensions: &Extensions) -> RateKey {
+    match has_credentials(headers) {
+        true => RateKey::Name(principal.name.to_string()),
+        false => RateKey::Address(extensions.get::<Peer>().map(|Peer(address)| *address)),
     }
-    let counted = match has_credentials(request.headers()) {
-        true => Counted::Name(principal.name.to_string()),
-        false => Counted::Address(
-            request
-                .extensions()
-                .get::<Peer>()
-                .map(|Peer(address)| *address),
-        ),
-    };
-    rates.count(&counted)
-}
-
-/// Whether this is a route that needs a role.
-fn is_api(path: &str) -> bool {
-    let aliases = [
-        "/classify",
-        "/batch-classify",
-        "/invocations",
-        "/endpoints/",
-    ];
-    path.starts_with("/v1/") || aliases.iter().any(|alias| path.starts_with(alias))
 }
 
 fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
@@ -147,7 +126,7 @@ fn caller(access: &Access, headers: &HeaderMap, uri: &Uri) -> Caller {
     }
 }
 
-/// Whether there are credentials that this server or its door checks.
+/// Whether the request has credentials that this server or API Gateway checks.
 fn has_credentials(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     values.any(|value| !value.as_bytes().starts_with(AWS_SIGNATURE))
@@ -164,58 +143,6 @@ fn bearer(value: &str) -> Option<&str> {
         .then(|| token.trim_matches(' '))
 }
 
-/// Whether a proxy says that the request is somebody else's.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    let names = [
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-real-ip",
-        "via",
-    ];
-    names.iter().any(|name| headers.contains_key(*name))
-}
-
-/// Whether the host of the request is a loopback address.
-fn names_loopback(headers: &HeaderMap, uri: &Uri) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let Some(host) = uri.authority().map(|authority| authority.as_str()).or(host) else {
-        // A browser always names a host. HTTP/1.0 clients may not.
-        return true;
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = name
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|address| address.is_loopback());
-    is_loopback || name.eq_ignore_ascii_case("localhost")
-}
-
-/// Whether a page of another site may have made a browser send this. A browser adds no API key by itself, so only requests
-/// without one can be forged.
-fn is_forged(caller: &Caller, method: &Method, headers: &HeaderMap) -> bool {
-    let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if is_read || !matches!(caller, Caller::Known(_)) || has_credentials(headers) {
-        return false;
-    }
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) => !matches!(site, "same-origin" | "none"),
-        // A browser without Sec-Fetch-Site.
-        (None, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host != text("host")
-        }
-        // Not a browser.
-        (None, None) => false,
-    }
-}
-
 impl Principal {
     /// Fails if its role is smaller than `role`.
     pub(super) fn must_have(&self, role: Role) -> Result<(), Problem> {
@@ -230,11 +157,18 @@ impl Principal {
     }
 }
 
-/// Middleware: refuses callers whose role is smaller than `role`. Adds the [`Principal`] for the handler.
+/// Middleware of routes that need a role: refuses callers whose role is smaller than `role`, and those who have sent too many
+/// requests. Adds the [`Principal`] for the handler.
 pub(super) async fn require(role: Role, mut request: Request, next: Next) -> Response {
     let caller = request.extensions_mut().remove::<Caller>();
     let problem = match caller {
         Some(Caller::Known(principal)) => {
+            if let Some(rates) = request.extensions().get::<Arc<Rates>>() {
+                let key = rate_key(&principal, request.headers(), request.extensions());
+                if let Err(problem) = rates.count(&key) {
+                    return problem.into_response();
+                }
+            }
             if let Err(problem) = principal.must_have(role) {
                 return problem.into_response();
             }
@@ -280,24 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_hosts_are_this_machine() {
+    fn requests_of_this_machine_name_it() {
         let access = Access {
             keys: ApiKeys::default(),
             anonymous: Anonymous::ThisMachine(local()),
         };
-        for (host, is_known) in [
-            ("127.0.0.1:8080", true),
-            ("127.0.0.1", true),
-            ("localhost:1", true),
-            ("[::1]:8080", true),
-            ("evil.example", false),
-            ("127.0.0.1.evil.example:80", false),
-            ("localhost.evil.example", false),
-        ] {
-            let host = headers(&[("host", host)]);
-            let caller = caller(&access, &host, &Uri::from_static("/"));
-            assert_eq!(matches!(caller, Caller::Known(_)), is_known, "{host:?}");
-        }
+        let is_known = |pairs: &[(&'static str, &'static str)]| {
+            let caller = caller(&access, &headers(pairs), &Uri::from_static("/"));
+            matches!(caller, Caller::Known(_))
+        };
+        assert!(is_known(&[("host", "127.0.0.1:8080")]));
+        assert!(!is_known(&[("host", "evil.example")]));
+        assert!(!is_known(&[
+            ("host", "127.0.0.1:8080"),
+            ("via", "1.1 proxy")
+        ]));
     }
 
     #[test]
@@ -315,33 +246,5 @@ mod tests {
         let caller = caller(&access, &signed, &Uri::from_static("/"));
         assert!(matches!(caller, Caller::Known(_)));
         assert_eq!(bearer("bEARER  abc "), Some("abc"));
-    }
-
-    #[test]
-    fn pages_of_other_sites_cannot_change_anything() {
-        let known = Caller::Known(local());
-        let forged = |method, pairs: &[(&'static str, &'static str)]| {
-            is_forged(&known, &method, &headers(pairs))
-        };
-        assert!(forged(Method::POST, &[("sec-fetch-site", "cross-site")]));
-        assert!(forged(Method::DELETE, &[("sec-fetch-site", "same-site")]));
-        assert!(!forged(Method::POST, &[("sec-fetch-site", "same-origin")]));
-        let host = ("host", "127.0.0.1:8080");
-        assert!(forged(
-            Method::POST,
-            &[("origin", "http://evil.example"), host]
-        ));
-        assert!(forged(Method::POST, &[("origin", "null"), host]));
-        assert!(!forged(
-            Method::POST,
-            &[("origin", "http://127.0.0.1:8080"), host]
-        ));
-        assert!(!forged(Method::GET, &[("sec-fetch-site", "cross-site")]));
-        assert!(!forged(Method::POST, &[]));
-        let key = ("authorization", "Bearer x");
-        assert!(!forged(
-            Method::POST,
-            &[("sec-fetch-site", "cross-site"), key]
-        ));
     }
 }

@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{classification::Computed, models::Models, problem::Kind};
+use super::{classification::ClassifiedPhoto, models::Models, problem::Kind};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -111,12 +111,12 @@ impl Metrics {
         );
         registry.register(
             "moth_classifications",
-            "Classified photos by the class of the answer",
+            "Classified photos by the class of the response",
             classifications.clone(),
         );
         registry.register(
             "moth_rejections",
-            "Photos without an answer",
+            "Photos without a response",
             rejections.clone(),
         );
         registry.register(
@@ -167,7 +167,7 @@ impl Metrics {
     }
 
     /// Counts a photo that was classified.
-    pub(super) fn classified(&self, computed: &Computed) {
+    pub(super) fn classified(&self, computed: &ClassifiedPhoto) {
         let labels = Class {
             model: computed.model_name().to_owned(),
             class: computed.class().to_string(),
@@ -189,7 +189,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a photo without an answer.
+    /// Counts a photo without a response.
     pub(super) fn rejected(&self, kind: Kind) {
         let reason = kind.into();
         self.rejections.get_or_create(&Reason { reason }).inc();

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    models::Named,
+    models::NamedModel,
     problem::{Kind, Problem},
 };
 use crate::{error::chain, model::decimal};
@@ -64,7 +64,7 @@ pub(super) struct Reloaded {
 }
 
 impl ModelInfo {
-    fn of(named: &Named) -> Self {
+    fn of(named: &NamedModel) -> Self {
         let manifest = named.manifest();
         let thresholds = named.classifier.thresholds();
         let by_label = thresholds.by_label.iter();

@@ -28,7 +28,7 @@ pub struct ModelFolders {
 }
 
 /// A model with its name.
-pub(super) struct Named {
+pub(super) struct NamedModel {
     /// Name of its folder.
     pub(super) name: String,
     pub(super) classifier: Arc<Classifier>,
@@ -36,7 +36,7 @@ pub(super) struct Named {
     pub(super) results: ResultCache,
 }
 
-impl Named {
+impl NamedModel {
     fn new(folder: &Path, classifier: Arc<Classifier>) -> Self {
         Self {
             name: name_of(folder),
@@ -53,14 +53,14 @@ impl Named {
 
 /// The models that serve now.
 pub(super) struct Serving {
-    default: Arc<Named>,
-    by_name: BTreeMap<String, Arc<Named>>,
+    default: Arc<NamedModel>,
+    by_name: BTreeMap<String, Arc<NamedModel>>,
 }
 
 /// The models of a server, and how to load them again.
 pub struct Models {
     serving: RwLock<Option<Arc<Serving>>>,
-    /// One load after the other.
+    /// Held during a load, so that loads run one after the other.
     loading: tokio::sync::Mutex<()>,
     source: Option<Source>,
 }
@@ -92,7 +92,7 @@ pub enum ModelsError {
     #[error("two models have the name {0}: rename a folder")]
     SameName(String),
     /// A model cannot be loaded.
-    #[error("cannot load the model {name}")]
+    #[error("cannot load the model {name}: export it again with model/export.py")]
     Load {
         /// Name of the model.
         name: String,
@@ -100,23 +100,25 @@ pub enum ModelsError {
         source: ModelError,
     },
     /// A model cannot be tested.
-    #[error("cannot test the model {name}")]
+    #[error("cannot run the self-test of the model {name}: export it again with model/export.py")]
     SelfTest {
         /// Name of the model.
         name: String,
         /// Why.
         source: SelfTestError,
     },
-    /// A model gives other answers than its manifest says.
-    #[error("the model {name} answers {difference:.3} away from its manifest: export it again")]
-    Wrong {
+    /// The probabilities of a model differ from those in its manifest.
+    #[error(
+        "the self-test of the model {name} failed, with a probability {difference:.3} off: export it again with model/export.py"
+    )]
+    SelfTestFailed {
         /// Name of the model.
         name: String,
         /// Largest difference of a probability.
         difference: f32,
     },
     /// The thread that loaded the models panicked.
-    #[error("loading was aborted")]
+    #[error("the thread that loaded the models panicked")]
     Aborted(#[source] tokio::task::JoinError),
 }
 
@@ -137,7 +139,7 @@ impl Models {
 
     /// The one model of a function, which stays until the process ends.
     pub(crate) fn of_function(folder: &Path, classifier: Arc<Classifier>) -> Self {
-        let default = Arc::new(Named::new(folder, classifier));
+        let default = Arc::new(NamedModel::new(folder, classifier));
         let by_name = BTreeMap::from([(default.name.clone(), Arc::clone(&default))]);
         Self {
             serving: RwLock::new(Some(Arc::new(Serving { default, by_name }))),
@@ -153,7 +155,7 @@ impl Models {
     ///
     /// If a model cannot be used. Then all models stay as they are.
     pub async fn reload(&self) -> Result<Vec<String>, ModelsError> {
-        let _turn = self.loading.lock().await;
+        let _guard = self.loading.lock().await;
         if let Some(source) = self.source.clone() {
             let loaded = tokio::task::spawn_blocking(move || source.load())
                 .await
@@ -174,12 +176,16 @@ impl Models {
 
     /// The models that serve now, if they are loaded.
     pub(super) fn loaded(&self) -> Result<Arc<Serving>, Problem> {
-        self.serving()
-            .ok_or_else(|| Problem::new(Kind::Starting, "the models are being loaded"))
+        self.serving().ok_or_else(|| {
+            Problem::new(
+                Kind::Starting,
+                "the server is loading its models: send the request again in a second",
+            )
+        })
     }
 
     /// The model with this `name`, or the default one.
-    pub(super) fn find(&self, name: Option<&str>) -> Result<Arc<Named>, Problem> {
+    pub(super) fn find(&self, name: Option<&str>) -> Result<Arc<NamedModel>, Problem> {
         let serving = self.loaded()?;
         let Some(name) = name else {
             return Ok(Arc::clone(&serving.default));
@@ -188,7 +194,10 @@ impl Models {
             let names: Vec<&str> = serving.by_name.keys().map(String::as_str).collect();
             Problem::new(
                 Kind::NotFound,
-                format!("there is no such model. Models: {}", names.join(", ")),
+                format!(
+                    "the server has no model {name:?}: choose one of {}",
+                    names.join(", ")
+                ),
             )
         })
     }
@@ -196,7 +205,7 @@ impl Models {
 
 impl Serving {
     /// The models by name.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Named>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<NamedModel>> {
         self.by_name.values()
     }
 
@@ -229,7 +238,7 @@ impl Source {
         })
     }
 
-    fn load_one(&self, folder: &Path) -> Result<Named, ModelsError> {
+    fn load_one(&self, folder: &Path) -> Result<NamedModel, ModelsError> {
         let name = name_of(folder);
         let config = ComputeConfig {
             model_dir: folder.to_owned(),
@@ -243,11 +252,11 @@ impl Source {
             Ok(test) if test.passed() => {}
             Ok(test) => {
                 let difference = test.difference;
-                return Err(ModelsError::Wrong { name, difference });
+                return Err(ModelsError::SelfTestFailed { name, difference });
             }
             Err(source) => return Err(ModelsError::SelfTest { name, source }),
         }
-        Ok(Named::new(folder, Arc::new(classifier)))
+        Ok(NamedModel::new(folder, Arc::new(classifier)))
     }
 }
 

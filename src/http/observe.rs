@@ -32,13 +32,13 @@ const MAX_ID: usize = 64;
 /// The route in log and metrics if no route fits, so that scanners do not make new ones.
 const NO_ROUTE: &str = "none";
 
-/// The id that a door gave the request, such as Lambda's.
+/// The request id of API Gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub(crate) String);
 
-/// A request that was answered, for the door's metrics.
+/// A finished request, for the metrics of the entry point.
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
+pub(crate) struct RequestSummary {
     /// Route template.
     pub(crate) route: String,
     pub(crate) duration: Duration,
@@ -70,7 +70,7 @@ pub(super) async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, value);
     }
-    // Answers are data: no browser may take one for a page, keep it for others, or show it in a frame.
+    // Responses are data: no browser may take one for a page, keep it for others, or show it in a frame.
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (
@@ -108,14 +108,14 @@ pub(super) async fn observe(
     );
     api.metrics.answered(method, &route, status, elapsed);
     drop(in_flight);
-    response.extensions_mut().insert(Answered {
+    response.extensions_mut().insert(RequestSummary {
         route,
         duration: elapsed,
     });
     response
 }
 
-/// The id from the door, from the client, or a new one.
+/// The id from API Gateway, from the client, or a new one.
 fn request_id(request: &mut Request) -> String {
     if let Some(RequestId(id)) = request.extensions_mut().remove::<RequestId>() {
         return id;
@@ -184,15 +184,7 @@ mod tests {
             keys: ApiKeys::default(),
             anonymous: Anonymous::Nobody,
         };
-        let settings = Settings {
-            max_photo: 1,
-            max_body: None,
-            max_answer: None,
-            cpus: 1,
-            has_metrics: false,
-            per_minute: None,
-            sign_in: None,
-        };
+        let settings = Settings::of(&compute);
         Arc::new(Api::new(
             Models::new(folders, compute),
             access,

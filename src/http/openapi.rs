@@ -1,8 +1,9 @@
 //! `/openapi.json`: the reference of all routes, from the types of the code; and `/docs`, which shows it.
 
 use std::{
+    collections::BTreeMap,
     io::{Cursor, Read},
-    sync::Arc,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use axum::{
@@ -58,16 +59,20 @@ pub(super) fn routes(
     mut openapi: utoipa::openapi::OpenApi,
     sign_in: Option<&SignIn>,
 ) -> Router<Arc<Api>> {
-    if let Some(sign_in) = sign_in {
-        add_sign_in(&mut openapi, sign_in);
-    }
-    complete(&mut openapi, sign_in.is_some());
-    let reference = match openapi.to_json() {
-        Ok(json) => Ok(Bytes::from(json)),
-        Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
-    };
+    let sign_in = sign_in.cloned();
+    // A function on Lambda starts for one photo, so the JSON is written when it is first asked for.
+    let reference = Arc::new(LazyLock::new(move || {
+        if let Some(sign_in) = &sign_in {
+            add_sign_in(&mut openapi, sign_in);
+        }
+        complete(&mut openapi, sign_in.is_some());
+        match openapi.to_json() {
+            Ok(json) => Ok(Bytes::from(json)),
+            Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
+        }
+    }));
     let reference = async move || {
-        let json = reference.clone()?;
+        let json = (**reference).clone()?;
         Ok::<_, Problem>(([(header::CONTENT_TYPE, "application/json")], json))
     };
     Router::new()
@@ -186,14 +191,25 @@ async fn file(Segment(name): Segment) -> Result<Response, Problem> {
         }
     };
     let bytes = match name.as_str() {
-        "swagger-initializer.js" => INITIALIZER.as_bytes().to_vec(),
+        "swagger-initializer.js" => Bytes::from_static(INITIALIZER.as_bytes()),
         _ => swagger_ui(&name).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?,
     };
     Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
 }
 
-/// A file of the vendored Swagger UI.
-fn swagger_ui(name: &str) -> zip::result::ZipResult<Vec<u8>> {
+/// A file of the vendored Swagger UI. It is decompressed when it is first asked for.
+fn swagger_ui(name: &str) -> zip::result::ZipResult<Bytes> {
+    static FILES: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = files.get(name) {
+        return Ok(bytes.clone());
+    }
+    let bytes = Bytes::from(decompressed(name)?);
+    files.insert(name.to_owned(), bytes.clone());
+    Ok(bytes)
+}
+
+fn decompressed(name: &str) -> zip::result::ZipResult<Vec<u8>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
     let path = archive
         .file_names()

@@ -29,7 +29,7 @@ use super::{
     upload_routes::cannot_sign,
 };
 use crate::{
-    aws::Fetched,
+    aws::{Deadline, Fetched},
     error::Source,
     object::{ObjectId, VersionId},
     photo::THUMBNAIL_SIDE,
@@ -62,7 +62,7 @@ impl Photos {
             true => Ok(()),
             false => Err(Problem::new(
                 Kind::NotFound,
-                "the photo is in a bucket that this server does not read",
+                "the photo of this record is in another bucket than PHOTOS_BUCKET: ask the operator to start a server for that bucket",
             )),
         }
     }
@@ -101,7 +101,9 @@ pub(super) async fn photo(
     Extension(principal): Extension<Principal>,
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    let record = api.record(record_id(&id)?, &principal).await?;
+    let record = api
+        .record(record_id(&id)?, &principal, api.deadline())
+        .await?;
     let photos = api.photos()?;
     photos.check(&record)?;
     let url = photos.sign_photo(&record).await?;
@@ -128,21 +130,24 @@ pub(super) async fn thumbnail(
     Parameters(parameters): Parameters<ThumbnailParameters>,
 ) -> Result<Response, Problem> {
     if parameters.w.is_some_and(|width| width != THUMBNAIL_SIDE) {
-        return Err(Problem::malformed(format!("w is not {THUMBNAIL_SIDE}")));
+        return Err(Problem::malformed(format!(
+            "w is not {THUMBNAIL_SIDE}, the only size of thumbnails: leave it out"
+        )));
     }
-    let record = api.record(record_id(&id)?, &principal).await?;
+    let deadline = api.deadline();
+    let record = api.record(record_id(&id)?, &principal, deadline).await?;
     let photos = api.photos()?;
     photos.check(&record)?;
     let jpeg = match photos.thumbnails.as_ref() {
-        Some(thumbnails) => match thumbnails.read(record.id, api.deadline()).await {
+        Some(thumbnails) => match thumbnails.read(record.id, deadline).await {
             Some(jpeg) => jpeg,
             None => {
-                let jpeg = api.make_thumbnail(photos, &record).await?;
+                let jpeg = api.make_thumbnail(photos, &record, deadline).await?;
                 thumbnails.write(record.id, jpeg.clone()).await;
                 jpeg
             }
         },
-        None => api.make_thumbnail(photos, &record).await?,
+        None => api.make_thumbnail(photos, &record, deadline).await?,
     };
     let headers = [
         (header::CONTENT_TYPE, "image/jpeg"),
@@ -152,16 +157,21 @@ pub(super) async fn thumbnail(
 }
 
 impl Api {
-    async fn make_thumbnail(&self, photos: &Photos, record: &Record) -> Result<Vec<u8>, Problem> {
+    async fn make_thumbnail(
+        &self,
+        photos: &Photos,
+        record: &Record,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Problem> {
         let gone = || {
             Problem::new(
                 Kind::Gone,
-                "the photo of this record is no longer in the bucket",
+                "the photo of this record was deleted from the bucket: the record remains",
             )
         };
-        let _place = self.admission.enter(1)?;
-        let _turn = self.admission.fetch().await;
-        let bytes = match photos.bucket.fetch(&record.object, self.deadline()).await? {
+        let _photo = self.admission.enter(1)?;
+        let _fetch = self.admission.fetch().await;
+        let bytes = match photos.bucket.fetch(&record.object, deadline).await? {
             Fetched::Object(_, bytes) => bytes,
             Fetched::Gone => return Err(gone()),
             Fetched::Archived => {
@@ -201,7 +211,7 @@ impl Thumbnails {
     }
 
     /// The thumbnail of a photo; `None` if there is none, or it cannot be read: then it is made again.
-    async fn read(&self, id: ObjectId, deadline: crate::aws::Deadline) -> Option<Vec<u8>> {
+    async fn read(&self, id: ObjectId, deadline: Deadline) -> Option<Vec<u8>> {
         let get = self
             .client
             .get_object()
@@ -241,7 +251,7 @@ impl Thumbnails {
     /// Keeps an export for a day, and returns a URL from which everybody can read it for an hour.
     pub(super) async fn keep_export(
         &self,
-        file: &std::path::Path,
+        file: tokio::fs::File,
         name: &str,
         media_type: &str,
         disposition: String,
@@ -251,10 +261,12 @@ impl Thumbnails {
             tracing::error!(reason = crate::error::chain(error), "cannot keep an export");
             Problem::new(
                 Kind::Unavailable,
-                "the bucket refuses the export: try again",
+                "the server cannot write the export to THUMBNAILS_BUCKET: try again, or export fewer days",
             )
         };
-        let body = ByteStream::from_path(file)
+        let body = ByteStream::read_from()
+            .file(file)
+            .build()
             .await
             .map_err(|error| failed(&error))?;
         let put = self

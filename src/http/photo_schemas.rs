@@ -30,7 +30,7 @@ pub(super) struct ImageSchema {
     image: String,
     /// Name of the model.
     model: Option<String>,
-    /// Number of predictions in the answer.
+    /// Number of predictions in the response.
     #[schema(minimum = 1, maximum = 1000)]
     top: Option<usize>,
 }
@@ -43,7 +43,7 @@ pub(super) struct ObjectSchema {
     object: ObjectReference,
     /// Name of the model.
     model: Option<String>,
-    /// Number of predictions in the answer.
+    /// Number of predictions in the response.
     #[schema(minimum = 1, maximum = 1000)]
     top: Option<usize>,
 }
@@ -59,7 +59,7 @@ pub(super) struct FormSchema {
     /// Name of the model.
     #[schema(nullable = false)]
     model: Option<String>,
-    /// Number of predictions in the answer.
+    /// Number of predictions in the response.
     #[schema(minimum = 1, maximum = 1000, nullable = false)]
     top: Option<usize>,
 }
@@ -74,7 +74,7 @@ pub(super) struct BatchSchema {
     images: Vec<String>,
     /// Name of the model.
     model: Option<String>,
-    /// Number of predictions in each answer.
+    /// Number of predictions in each response.
     #[schema(minimum = 1, maximum = 1000)]
     top: Option<usize>,
 }
@@ -90,7 +90,7 @@ pub(super) struct BatchFormSchema {
     /// Name of the model.
     #[schema(nullable = false)]
     model: Option<String>,
-    /// Number of predictions in each answer.
+    /// Number of predictions in each response.
     #[schema(minimum = 1, maximum = 1000, nullable = false)]
     top: Option<usize>,
 }

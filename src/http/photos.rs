@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request},
-    http::{HeaderMap, header},
+    http::HeaderMap,
 };
 use base64::{
     Engine,
@@ -19,7 +19,8 @@ use serde::{
 use utoipa::ToSchema;
 
 use super::{
-    body::Received,
+    body::ReceivedBody,
+    media_types::content_type,
     parameters::whole_or_none,
     problem::{Kind, Problem},
 };
@@ -37,7 +38,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A photo in a request.
 #[derive(Debug)]
-pub(super) enum Sent {
+pub(super) enum PhotoSource {
     /// Its bytes.
     Bytes {
         /// Name of the file, if the form says one.
@@ -62,11 +63,17 @@ pub(super) struct ObjectReference {
     pub(super) version_id: Option<String>,
 }
 
-/// What a request asks for.
+/// The content of a body.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    /// In the order of the request.
-    pub(super) photos: Vec<Sent>,
+struct PhotosBody {
+    /// In the order of the body.
+    photos: Vec<PhotoSource>,
+    options: BodyOptions,
+}
+
+/// Options that a form or JSON has beside its photos.
+#[derive(Debug, Default)]
+pub(super) struct BodyOptions {
     /// Name of the model.
     pub(super) model: Option<String>,
     /// Number of predictions.
@@ -123,14 +130,14 @@ fn images<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Cow<'de, str
     deserializer.deserialize_seq(Images)
 }
 
-/// How many photos a route takes.
+/// Number of photos that a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
+pub(super) enum PhotoCount {
     One,
     Batch,
 }
 
-/// The content types that are read. Others need no body.
+/// How a body is encoded, by its content type.
 enum Content {
     Raw,
     Form,
@@ -139,18 +146,10 @@ enum Content {
 
 impl Content {
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let value = headers.get(header::CONTENT_TYPE);
-        let Some(value) = value else {
+        let Some(content_type) = content_type(headers) else {
             return Ok(Self::Raw);
         };
-        let value = value.to_str().unwrap_or("");
-        let essence = value
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase();
-        match essence.as_str() {
+        match content_type.as_str() {
             "multipart/form-data" => Ok(Self::Form),
             "application/json" => Ok(Self::Json),
             "application/octet-stream" | "application/x-image" => Ok(Self::Raw),
@@ -166,62 +165,90 @@ fn unsupported(detail: &str) -> Problem {
     Problem::new(Kind::UnsupportedMediaType, detail)
 }
 
-/// Fails before the body is read, if its content type is none that a route for this `number` of photos reads.
-pub(super) fn check_content(headers: &HeaderMap, number: Number) -> Result<(), Problem> {
-    match (Content::of(headers)?, number) {
-        (Content::Raw, Number::Batch) => Err(unsupported(
+/// Fails if a route for this `count` of photos does not read the content type. It is called before the body is read.
+pub(super) fn check_content(headers: &HeaderMap, count: PhotoCount) -> Result<(), Problem> {
+    match (Content::of(headers)?, count) {
+        (Content::Raw, PhotoCount::Batch) => Err(unsupported(
             "a batch is a form with several `files`, as multipart/form-data, or JSON with `images`, as application/json",
         )),
         _ => Ok(()),
     }
 }
 
-/// Reads the photos of a body.
-pub(super) async fn read(
+/// Reads the photo of a body.
+pub(super) async fn read_one(
     headers: &HeaderMap,
-    received: &mut Received,
-    number: Number,
-) -> Result<Asked, Problem> {
+    body: &mut ReceivedBody,
+) -> Result<(PhotoSource, BodyOptions), Problem> {
+    let PhotosBody { photos, options } = read(headers, body, PhotoCount::One).await?;
+    match <[PhotoSource; 1]>::try_from(photos) {
+        Ok([photo]) => Ok((photo, options)),
+        Err(photos) if photos.is_empty() => Err(no_photo()),
+        Err(photos) => Err(Problem::malformed(format!(
+            "the body has {} photos: send one, or a batch to /v1/classify/batch",
+            photos.len()
+        ))),
+    }
+}
+
+/// Reads the photos of a batch: 1 to [`MAX_BATCH`].
+pub(super) async fn read_batch(
+    headers: &HeaderMap,
+    body: &mut ReceivedBody,
+) -> Result<(Vec<PhotoSource>, BodyOptions), Problem> {
+    let PhotosBody { photos, options } = read(headers, body, PhotoCount::Batch).await?;
+    match photos.len() {
+        0 => Err(no_photo()),
+        1..=MAX_BATCH => Ok((photos, options)),
+        _ => Err(too_many_photos()),
+    }
+}
+
+fn no_photo() -> Problem {
+    Problem::malformed(
+        "the body has no photo: send it in a form's part `file`, or in `image` of the JSON (of a batch: `files`, `images`)",
+    )
+}
+
+fn too_many_photos() -> Problem {
+    Problem::malformed(format!(
+        "the body has more than {MAX_BATCH} photos: send several batches"
+    ))
+}
+
+async fn read(
+    headers: &HeaderMap,
+    received: &mut ReceivedBody,
+    count: PhotoCount,
+) -> Result<PhotosBody, Problem> {
     let body = received.bytes.clone();
-    let asked = match Content::of(headers)? {
-        Content::Raw => Asked {
-            photos: vec![Sent::Bytes {
+    match Content::of(headers)? {
+        Content::Raw => Ok(PhotosBody {
+            photos: vec![PhotoSource::Bytes {
                 name: None,
                 bytes: body,
             }],
-            ..Asked::default()
-        },
+            ..PhotosBody::default()
+        }),
         Content::Form => {
             // multer copies the body into its buffer, and each part out of it.
             received.memory.grow_to(3 * body.len())?;
-            form(headers, body).await?
+            form(headers, body).await
         }
         Content::Json => {
             // The decoded photos.
             received.memory.grow_to(2 * body.len())?;
             // Megabytes take a while, and other requests wait for this thread.
-            let read = tokio::task::spawn_blocking(move || match number {
-                Number::One => one_photo(&body),
-                Number::Batch => many_photos(&body),
+            let read = tokio::task::spawn_blocking(move || match count {
+                PhotoCount::One => one_photo(&body),
+                PhotoCount::Batch => many_photos(&body),
             });
-            read.await.map_err(Error::Aborted)??
+            read.await.map_err(Error::Aborted)?
         }
-    };
-    match (number, asked.photos.len()) {
-        (Number::One, 1) | (Number::Batch, 1..=MAX_BATCH) => Ok(asked),
-        (_, 0) => Err(Problem::malformed(
-            "there is no photo: send one in the part `file` of the form",
-        )),
-        (Number::One, photos) => Err(Problem::malformed(format!(
-            "there are {photos} photos: send one, or a batch to /v1/classify/batch"
-        ))),
-        (Number::Batch, photos) => Err(Problem::malformed(format!(
-            "there are {photos} photos, over the limit of {MAX_BATCH} in a batch: send several batches"
-        ))),
     }
 }
 
-async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
+async fn form(headers: &HeaderMap, body: Bytes) -> Result<PhotosBody, Problem> {
     let failed = |error: &dyn std::fmt::Display| {
         Problem::malformed(format!("the form cannot be read: {error}"))
     };
@@ -231,7 +258,7 @@ async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
     DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| failed(&error.body_text()))?;
-    let mut asked = Asked::default();
+    let mut read = PhotosBody::default();
     while let Some(part) = form
         .next_field()
         .await
@@ -245,23 +272,38 @@ async fn form(headers: &HeaderMap, body: Bytes) -> Result<Asked, Problem> {
             .map_err(|error| failed(&error.body_text()))?;
         let text = || {
             let text = std::str::from_utf8(&bytes).ok().map(str::trim);
-            text.ok_or_else(|| Problem::malformed(format!("part {name} is not UTF-8")))
+            text.ok_or_else(|| {
+                Problem::malformed(format!(
+                    "the part {name:?} of the form is not UTF-8: send it as text"
+                ))
+            })
         };
+        let PhotosBody { photos, options } = &mut read;
         match name.as_str() {
-            "file" | "files" | "image" => asked.photos.push(Sent::Bytes { name: file, bytes }),
-            "model" => asked.model = Some(text()?.to_owned()),
-            "top" => asked.top = Some(number("top", text()?)?),
+            "file" | "files" | "image" if photos.len() == MAX_BATCH => {
+                return Err(too_many_photos());
+            }
+            "file" | "files" | "image" => photos.push(PhotoSource::Bytes { name: file, bytes }),
+            "model" => set("model", &mut options.model, text()?.to_owned())?,
+            "top" => set("top", &mut options.top, number("top", text()?)?)?,
             _ => {
                 return Err(Problem::malformed(format!(
                     "the form has an unknown part {name:?}: its parts are file, files, image, model and top"
                 )));
             }
         }
-        if asked.photos.len() > MAX_BATCH {
-            break;
-        }
     }
-    Ok(asked)
+    Ok(read)
+}
+
+/// Sets the option of a form that has no value yet.
+fn set<T>(name: &str, option: &mut Option<T>, value: T) -> Result<(), Problem> {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Problem::malformed(format!(
+            "the form has two parts {name}: send one"
+        ))),
+    }
 }
 
 fn number(name: &str, text: &str) -> Result<u64, Problem> {
@@ -269,7 +311,7 @@ fn number(name: &str, text: &str) -> Result<u64, Problem> {
         .map_err(|_| Problem::malformed(format!("{name} is {text:?}, not a whole number")))
 }
 
-fn one_photo(body: &[u8]) -> Result<Asked, Problem> {
+fn one_photo(body: &[u8]) -> Result<PhotosBody, Problem> {
     let OnePhoto {
         image,
         object,
@@ -277,36 +319,34 @@ fn one_photo(body: &[u8]) -> Result<Asked, Problem> {
         top,
     } = parse_json(body)?;
     let photo = match (image, object) {
-        (Some(image), None) => sent(&image, "image")?,
-        (None, Some(object)) => Sent::Object(object),
+        (Some(image), None) => decoded(&image, "image")?,
+        (None, Some(object)) => PhotoSource::Object(object),
         (None, None) | (Some(_), Some(_)) => {
             return Err(Problem::malformed(
-                "the JSON needs either image, a photo in base64, or object, with the key of an object",
+                "the JSON must have either `image`, a photo in base64, or `object`, the key of an object in the bucket",
             ));
         }
     };
-    Ok(Asked {
+    Ok(PhotosBody {
         photos: vec![photo],
-        model,
-        top,
+        options: BodyOptions { model, top },
     })
 }
 
-fn many_photos(body: &[u8]) -> Result<Asked, Problem> {
+fn many_photos(body: &[u8]) -> Result<PhotosBody, Problem> {
     let ManyPhotos { images, model, top } = parse_json(body)?;
     let photos = images.iter().enumerate();
     let photos = photos.map(|(index, image)| {
-        sent(image, &format!("images[{index}]")).unwrap_or_else(Sent::Unreadable)
+        decoded(image, &format!("images[{index}]")).unwrap_or_else(PhotoSource::Unreadable)
     });
-    Ok(Asked {
+    Ok(PhotosBody {
         photos: photos.collect(),
-        model,
-        top,
+        options: BodyOptions { model, top },
     })
 }
 
 /// Decodes base64, or a data: URI with base64. No other address is ever read.
-fn sent(text: &str, name: &str) -> Result<Sent, Problem> {
+fn decoded(text: &str, name: &str) -> Result<PhotoSource, Problem> {
     let encoded = match text.strip_prefix("data:") {
         Some(uri) => uri.split_once(";base64,").map(|(_, encoded)| encoded),
         None => Some(text),
@@ -314,10 +354,10 @@ fn sent(text: &str, name: &str) -> Result<Sent, Problem> {
     let bytes = encoded.and_then(|encoded| BASE64.decode(encoded).ok());
     let bytes = bytes.ok_or_else(|| {
         Problem::malformed(format!(
-            "{name} is neither base64 nor a data: URI with base64. Other addresses are not read: send the photo itself"
+            "{name} is neither base64 nor a data: URI with base64: encode the photo, because other URIs are not read"
         ))
     })?;
-    Ok(Sent::Bytes {
+    Ok(PhotoSource::Bytes {
         name: None,
         bytes: bytes.into(),
     })
@@ -327,7 +367,9 @@ fn sent(text: &str, name: &str) -> Result<Sent, Problem> {
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     // serde would read an array as the members of an object in their order.
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Problem::malformed("the body is no JSON object"));
+        return Err(Problem::malformed(
+            "the body is not a JSON object: see /docs/ for its members",
+        ));
     }
     serde_json::from_slice(body)
         .map_err(|error| Problem::malformed(format!("the JSON cannot be read: {error}")))

@@ -20,7 +20,7 @@ const FORGET_EVERY: u32 = 10_000;
 
 /// Who is counted: the name of a key, or the address of somebody without one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Counted {
+pub(super) enum RateKey {
     Name(String),
     Address(Option<IpAddr>),
 }
@@ -31,7 +31,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// Requests of each caller in the last minute.
 pub(super) struct Rates {
-    limiter: RateLimiter<Counted, HashMapStateStore<Counted>, DefaultClock>,
+    limiter: RateLimiter<RateKey, HashMapStateStore<RateKey>, DefaultClock>,
     per_minute: NonZeroU32,
     requests: AtomicU32,
 }
@@ -47,7 +47,7 @@ impl Rates {
     }
 
     /// Counts a request of `caller`, and fails if it is one too many.
-    pub(super) fn count(&self, caller: &Counted) -> Result<(), Problem> {
+    pub(super) fn count(&self, caller: &RateKey) -> Result<(), Problem> {
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         if requests % FORGET_EVERY == FORGET_EVERY - 1 {
             self.limiter.retain_recent();
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn each_caller_has_its_own_requests() {
         let rates = Rates::new(NonZeroU32::new(2).unwrap());
-        let name = |name: &str| Counted::Name(name.to_owned());
+        let name = |name: &str| RateKey::Name(name.to_owned());
         rates.count(&name("a")).unwrap();
         rates.count(&name("a")).unwrap();
         assert_eq!(
@@ -80,6 +80,6 @@ mod tests {
             Kind::TooManyRequests
         );
         rates.count(&name("b")).unwrap();
-        rates.count(&Counted::Address(None)).unwrap();
+        rates.count(&RateKey::Address(None)).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json,
     extract::State,
-    http::{HeaderValue, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use chrono::{NaiveDate, Utc};
@@ -16,10 +16,12 @@ use super::{
     Api,
     access::Principal,
     parameters::{Parameters, Segment, record_id},
+    preconditions::etag,
     problem::{Kind, Problem},
     store::Store,
 };
 use crate::{
+    aws::Deadline,
     error::{Error, chain},
     model::Label,
     object::ObjectId,
@@ -65,10 +67,10 @@ pub(super) struct ListParameters {
     /// The order. newest is the default.
     #[param(inline)]
     order: Option<Order>,
-    /// Highest number of records in the answer.
+    /// Highest number of records in the response.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<usize>,
-    /// `nextCursor` of an answer with the same parameters.
+    /// `nextCursor` of a response with the same parameters.
     cursor: Option<String>,
 }
 
@@ -209,7 +211,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Errors as texts of an answer.
+/// Errors as texts of a response.
 pub(super) fn texts(errors: &[Error]) -> Vec<String> {
     errors.iter().map(|error| chain(error)).collect()
 }
@@ -220,8 +222,9 @@ impl Api {
         &self,
         id: ObjectId,
         principal: &Principal,
+        deadline: Deadline,
     ) -> Result<Record, Problem> {
-        let record = self.store()?.ledger.record(id, self.deadline()).await;
+        let record = self.store()?.ledger.record(id, deadline).await;
         let record = record.map_err(|error| match (&principal.station, error) {
             (_, error @ ChangeError::Ledger(_)) | (None, error) => error.into(),
             // Nobody knows whose it was.
@@ -232,13 +235,9 @@ impl Api {
     }
 }
 
-/// A record as an answer, with its revision.
+/// A record as a response. Its `ETag` is the revision.
 pub(super) fn record_response(record: &Record) -> Response {
-    let mut response = Json(record).into_response();
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", record.revision)) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    response
+    ([(header::ETAG, etag(record.revision))], Json(record)).into_response()
 }
 
 /// Read a record
@@ -252,7 +251,9 @@ pub(super) async fn get(
     Extension(principal): Extension<Principal>,
     Segment(id): Segment,
 ) -> Result<Response, Problem> {
-    let record = api.record(record_id(&id)?, &principal).await?;
+    let record = api
+        .record(record_id(&id)?, &principal, api.deadline())
+        .await?;
     Ok(record_response(&record))
 }
 
@@ -268,10 +269,10 @@ pub(super) async fn history(
     Segment(id): Segment,
 ) -> Result<Json<History>, Problem> {
     let id = record_id(&id)?;
+    let deadline = api.deadline();
     if principal.station.is_some() {
-        api.record(id, &principal).await?;
+        api.record(id, &principal, deadline).await?;
     }
-    let ledger = &api.store()?.ledger;
-    let history = ledger.history(id, api.deadline()).await?;
+    let history = api.store()?.ledger.history(id, deadline).await?;
     Ok(Json(History { history }))
 }

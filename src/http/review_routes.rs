@@ -6,7 +6,7 @@ use axum::{
     Extension,
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use serde::Deserialize;
@@ -16,9 +16,12 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::Principal,
+    body::BodyKind,
     change_routes::Action,
+    media_types::{JSON, check_content_type},
     parameters::{Segment, record_id},
     photos::parse_json,
+    preconditions::Precondition,
     problem::{Kind, Problem},
     record_routes::{label, record_response},
 };
@@ -59,77 +62,76 @@ enum Verdict {
     Unknown,
 }
 
-/// What the caller knows about the record.
+/// The revision that a record must have, so that a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Nothing.
-    Nothing,
-    /// It may have any revision: `If-Match: *`.
-    Any,
-    /// It has this revision.
-    Revision(u64),
+pub(super) enum ExpectedRevision {
+    /// The request says nothing. A review of somebody else is a conflict.
+    NotGiven,
+    /// The one that it has now: `If-Match: *`.
+    Current,
+    /// This one.
+    Exactly(u64),
 }
 
-impl Seen {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let mut values = headers.get_all(header::IF_MATCH).iter();
-        let (Some(value), more) = (values.next(), values.next()) else {
-            return Ok(Self::Nothing);
-        };
-        if more.is_some() {
-            return Err(Problem::malformed(
-                "there are two If-Match headers: send one",
-            ));
-        }
-        let text = value.to_str().unwrap_or("").trim();
-        if text == "*" {
-            return Ok(Self::Any);
-        }
-        // Some clients forget the quotes.
-        let quoted = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'));
-        let revision = quoted.unwrap_or(text).parse().ok();
-        revision.map(Self::Revision).ok_or_else(|| {
-            Problem::malformed("If-Match is no ETag of a record: take that of GET /v1/records/{id}")
-        })
+impl From<Option<u64>> for ExpectedRevision {
+    fn from(revision: Option<u64>) -> Self {
+        revision.map_or(Self::NotGiven, Self::Exactly)
     }
 }
 
-/// A change that is ready to be made.
-pub(super) struct Ready {
+impl TryFrom<Precondition> for ExpectedRevision {
+    type Error = Problem;
+
+    fn try_from(precondition: Precondition) -> Result<Self, Problem> {
+        match precondition {
+            Precondition::None => Ok(Self::NotGiven),
+            Precondition::Exists => Ok(Self::Current),
+            Precondition::Tag(tag) => tag.parse().map(Self::Exactly).map_err(|_| {
+                Problem::malformed(
+                    "If-Match is not the ETag of a record: send the ETag of GET /v1/records/{id}",
+                )
+            }),
+            Precondition::Absent => Err(Problem::malformed(
+                "If-None-Match has no meaning here, because the record exists: send If-Match",
+            )),
+        }
+    }
+}
+
+/// A change whose class and note were checked.
+pub(super) struct CheckedChange {
     change: Change,
     note: Option<Note>,
 }
 
 impl Api {
-    /// Makes a change.
+    /// Changes the record `id` in the name of `principal`.
     pub(super) async fn change(
         &self,
         principal: &Principal,
         id: ObjectId,
-        ready: &Ready,
-        seen: Seen,
+        CheckedChange { change, note }: &CheckedChange,
+        expected: ExpectedRevision,
         deadline: Deadline,
     ) -> Result<Record, Problem> {
         let ledger = &self.store()?.ledger;
         principal.must_see_all()?;
-        let expected = match seen {
-            Seen::Nothing => None,
-            Seen::Revision(revision) => Some(revision),
-            Seen::Any => Some(ledger.record(id, deadline).await?.revision),
+        let revision = match expected {
+            ExpectedRevision::NotGiven => None,
+            ExpectedRevision::Exactly(revision) => Some(revision),
+            ExpectedRevision::Current => Some(ledger.record(id, deadline).await?.revision),
         };
-        let change = ledger.change(
+        let changed = ledger.change(
             id,
-            &ready.change,
+            change,
             &principal.name,
-            ready.note.as_ref(),
-            expected,
+            note.as_ref(),
+            revision,
             deadline,
         );
-        change.await.map_err(|error| match (error, seen) {
-            // Of two reviews at once, one is 409. With a revision it is a failed precondition.
-            (error @ ChangeError::Conflict { .. }, Seen::Revision(_)) => {
+        changed.await.map_err(|error| match (error, expected) {
+            // Without a revision, the later of two reviews gets 409. With one, its precondition has failed: 412.
+            (error @ ChangeError::Conflict { .. }, ExpectedRevision::Exactly(_)) => {
                 Problem::from(error).of_kind(Kind::RevisionMismatch)
             }
             (error, _) => error.into(),
@@ -164,14 +166,15 @@ impl Api {
         ))
     }
 
-    pub(super) async fn ready(
+    /// Checks a change that a request describes. `is_new` allows a class that neither a model nor a record has.
+    pub(super) async fn check_change(
         &self,
         action: Action,
         class_name: Option<String>,
         is_new: bool,
         note: Option<String>,
         deadline: Deadline,
-    ) -> Result<Ready, Problem> {
+    ) -> Result<CheckedChange, Problem> {
         let class = class_name
             .map(|class| label("className", class))
             .transpose()?;
@@ -197,7 +200,7 @@ impl Api {
             (Action::Restore, None) => Change::Restore,
         };
         let note = note.map(|note| note.parse()).transpose()?;
-        Ok(Ready { change, note })
+        Ok(CheckedChange { change, note })
     }
 }
 
@@ -206,22 +209,8 @@ fn not_possible(detail: &str) -> Problem {
 }
 
 /// A change without class and note.
-fn plain(change: Change) -> Ready {
-    Ready { change, note: None }
-}
-
-/// Fails unless the body is JSON: a form of another site cannot send that.
-pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(header::CONTENT_TYPE);
-    let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = value.split(';').next().unwrap_or("").trim();
-    match essence.eq_ignore_ascii_case("application/json") {
-        true => Ok(()),
-        false => Err(Problem::new(
-            Kind::UnsupportedMediaType,
-            "send JSON, with Content-Type: application/json",
-        )),
-    }
+fn plain(change: Change) -> CheckedChange {
+    CheckedChange { change, note: None }
 }
 
 /// Review a record
@@ -241,27 +230,31 @@ pub(super) async fn put_review(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    check_json(&headers)?;
+    check_content_type(&headers, JSON)?;
     principal.must_see_all()?;
     let id = record_id(&id)?;
-    let received = api.receive(&headers, body, MAX_CHANGE_BYTES).await?;
+    let received = api
+        .receive(&headers, body, BodyKind::Document(MAX_CHANGE_BYTES))
+        .await?;
     let review: ReviewBody = parse_json(&received.bytes)?;
-    let seen = Seen::of(&headers)?;
+    let expected = Precondition::of(&headers)?.try_into()?;
     let action = match review.verdict {
         Verdict::Confirm => Action::Confirm,
         Verdict::Relabel => Action::Relabel,
         Verdict::Unknown => Action::Unknown,
     };
     let deadline = api.deadline();
-    let ready = api.ready(
+    let change = api.check_change(
         action,
         review.class_name,
         review.new_class,
         review.note,
         deadline,
     );
-    let ready = ready.await?;
-    let record = api.change(&principal, id, &ready, seen, deadline).await?;
+    let change = change.await?;
+    let record = api
+        .change(&principal, id, &change, expected, deadline)
+        .await?;
     Ok(record_response(&record))
 }
 
@@ -278,15 +271,10 @@ pub(super) async fn delete_review(
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
+    let (id, expected) = (record_id(&id)?, Precondition::of(&headers)?.try_into()?);
+    let withdraw = plain(Change::Withdraw);
     let record = api
-        .change(
-            &principal,
-            id,
-            &plain(Change::Withdraw),
-            seen,
-            api.deadline(),
-        )
+        .change(&principal, id, &withdraw, expected, api.deadline())
         .await?;
     Ok(record_response(&record))
 }
@@ -306,8 +294,9 @@ pub(super) async fn delete_record(
     Segment(id): Segment,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let (id, seen) = (record_id(&id)?, Seen::of(&headers)?);
-    api.change(&principal, id, &plain(Change::Delete), seen, api.deadline())
+    let (id, expected) = (record_id(&id)?, Precondition::of(&headers)?.try_into()?);
+    let delete = plain(Change::Delete);
+    api.change(&principal, id, &delete, expected, api.deadline())
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -324,7 +313,13 @@ pub(super) async fn restore(
     let id = record_id(&id)?;
     let restore = plain(Change::Restore);
     let record = api
-        .change(&principal, id, &restore, Seen::Nothing, api.deadline())
+        .change(
+            &principal,
+            id,
+            &restore,
+            ExpectedRevision::NotGiven,
+            api.deadline(),
+        )
         .await?;
     Ok(record_response(&record))
 }

@@ -2,7 +2,7 @@
 //!
 //! A connection without a request in flight is closed after a while. At the limit of connections the one that has been idle
 //! longest makes room for a new one, so that idle connections keep nobody out. If none is idle, new ones wait in the kernel's
-//! queue. A request is in flight until its answer is written, or its client has stopped reading.
+//! queue. A request is in flight until its response is written, or its client has stopped reading.
 
 mod connection;
 

@@ -72,7 +72,7 @@ impl Api {
         self.store.as_ref().ok_or_else(|| {
             Problem::new(
                 Kind::NotConfigured,
-                "this server has no tables: it only classifies",
+                "this server only classifies: start it with PREDICTIONS_TABLE and LEDGER_TABLE for records",
             )
         })
     }
@@ -83,7 +83,7 @@ impl Api {
         photos.ok_or_else(|| {
             Problem::new(
                 Kind::NotConfigured,
-                "this server has no bucket: start it with PHOTOS_BUCKET",
+                "this server knows no bucket of photos: start it with PHOTOS_BUCKET",
             )
         })
     }
@@ -110,7 +110,7 @@ impl Api {
         let gone = || {
             Problem::new(
                 Kind::NotFound,
-                "the bucket has no such object, or not this version",
+                "the bucket has no object with this key and version: check both",
             )
         };
         let fetched = match photos.bucket.fetch(&object, self.deadline()).await {
@@ -142,7 +142,7 @@ pub(super) fn check_key(key: &str) -> Result<(), Problem> {
         true => Ok(()),
         false => Err(Problem::new(
             Kind::NotPossible,
-            format!("the key has not 1 to {MAX_KEY} bytes, or it has control characters"),
+            format!("the object key must have 1 to {MAX_KEY} bytes and no control characters"),
         )),
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct UploadFile {
 }
 
 /// A file whose description was checked.
-pub(super) struct Checked {
+pub(super) struct CheckedFile {
     pub(super) key: String,
     pub(super) bytes: i64,
     pub(super) content_type: String,
@@ -51,7 +51,7 @@ pub(super) struct Checked {
 
 impl UploadFile {
     /// Checks the description. `limit` is the largest photo, in bytes.
-    pub(super) fn check(self, principal: &Principal, limit: u64) -> Result<Checked, Problem> {
+    pub(super) fn check(self, principal: &Principal, limit: u64) -> Result<CheckedFile, Problem> {
         if self.bytes == 0 {
             return Err(Problem::from(&Rejection::Empty));
         }
@@ -70,7 +70,7 @@ impl UploadFile {
             || !content_type.chars().all(is_plain)
         {
             return Err(Problem::malformed(
-                "contentType is no media type such as image/jpeg",
+                "contentType must be a media type, such as image/jpeg",
             ));
         }
         let sha256 = self.sha256.as_deref().map(sha256).transpose()?;
@@ -78,7 +78,9 @@ impl UploadFile {
         let station = station.map(|text| part("station", &text)).transpose()?;
         let camera = self.camera.map(|text| part("camera", &text)).transpose()?;
         if camera.is_some() && station.is_none() {
-            return Err(Problem::malformed("a camera needs a station"));
+            return Err(Problem::malformed(
+                "the file has a camera and no station: send both",
+            ));
         }
         let unique = match sha256 {
             Some(hash) => hex::encode(hash),
@@ -101,7 +103,7 @@ impl UploadFile {
         if let Some(at) = self.captured_at {
             metadata.push(("captured-at", at.to_rfc3339_opts(SecondsFormat::Secs, true)));
         }
-        Ok(Checked {
+        Ok(CheckedFile {
             key: key.join("/"),
             bytes,
             content_type: content_type.to_owned(),
@@ -115,7 +117,7 @@ fn sha256(text: &str) -> Result<[u8; 32], Problem> {
     let mut hash = [0; 32];
     match hex::decode_to_slice(text, &mut hash) {
         Ok(()) => Ok(hash),
-        Err(_) => Err(Problem::malformed("sha256 has not 64 hexadecimal digits")),
+        Err(_) => Err(Problem::malformed("sha256 must have 64 hexadecimal digits")),
     }
 }
 
@@ -133,7 +135,7 @@ fn part(name: &str, text: &str) -> Result<String, Problem> {
     {
         true => Ok(text.to_owned()),
         false => Err(Problem::malformed(format!(
-            "{name} has not 1 to {MAX_NAME} bytes, or it has control characters or slashes"
+            "{name} must have 1 to {MAX_NAME} bytes, and neither slashes nor control characters, and must not be a path or begin with =?"
         ))),
     }
 }

@@ -20,11 +20,13 @@ use utoipa::ToSchema;
 use super::{
     Api,
     access::Principal,
+    body::BodyKind,
+    media_types::{JSON, check_content_type},
     parameters::Segment,
     photos::parse_json,
     problem::{Kind, Problem, ProblemJson},
     store::{Photos, check_key},
-    upload_file::{Checked, UploadFile},
+    upload_file::{CheckedFile, UploadFile},
 };
 use crate::{
     error::chain,
@@ -148,7 +150,7 @@ impl Token {
 
 impl Photos {
     /// Signs the request that uploads a file.
-    async fn sign_upload(&self, file: Checked) -> Result<Upload, Problem> {
+    async fn sign_upload(&self, file: CheckedFile) -> Result<Upload, Problem> {
         let now = Utc::now().trunc_subsecs(0);
         let expires_at = now + VALID;
         let mut put = self
@@ -209,7 +211,7 @@ pub(super) fn cannot_sign(error: &(dyn std::error::Error + 'static)) -> Problem 
     tracing::error!(reason = chain(error), "cannot sign a URL");
     Problem::new(
         Kind::Unavailable,
-        "the server cannot sign URLs of its bucket",
+        "the server cannot sign URLs of its bucket: tell the operator that its AWS credentials are missing",
     )
 }
 
@@ -226,8 +228,10 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Uploads>, Problem> {
-    super::review_routes::check_json(&headers)?;
-    let received = api.receive(&headers, body, MAX_REQUEST).await?;
+    check_content_type(&headers, JSON)?;
+    let received = api
+        .receive(&headers, body, BodyKind::Document(MAX_REQUEST))
+        .await?;
     let UploadRequest { files } = parse_json(&received.bytes)?;
     if !(1..=MAX_FILES).contains(&files.len()) {
         return Err(Problem::malformed(format!(
@@ -269,7 +273,7 @@ pub(super) async fn status(
     let token = token.ok_or_else(|| {
         Problem::new(
             Kind::NotFound,
-            "this is no token: take that of POST /v1/uploads",
+            "this is not the token of an upload: POST /v1/uploads gives one for each file",
         )
     })?;
     principal.must_see_upload(&token.k)?;

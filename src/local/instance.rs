@@ -39,7 +39,7 @@ use super::{
 };
 
 /// Lambda's limit on the answer of a function, in bytes.
-const MAX_ANSWER: usize = 6 * 1024 * 1024;
+const MAX_RESPONSE: usize = 6 * 1024 * 1024;
 /// A function that exits this often in a row before it requests its first event is not started again.
 const MAX_EXITS: u32 = 2;
 /// A function that is killed this often in a row before it requests its first event is not started again. The kernel
@@ -289,7 +289,7 @@ impl Instance {
             )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
-            .layer(DefaultBodyLimit::max(MAX_ANSWER))
+            .layer(DefaultBodyLimit::max(MAX_RESPONSE))
             .with_state(self)
     }
 

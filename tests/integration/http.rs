@@ -2,7 +2,7 @@
 
 mod access;
 mod classify;
-mod doors;
+mod entry_points;
 mod errors;
 mod models;
 mod records;

@@ -60,13 +60,8 @@ impl ServedApi {
         };
         let access = Access { keys, anonymous };
         let settings = Settings {
-            max_photo: compute.limits.bytes,
-            max_body: None,
-            max_answer: None,
-            cpus: compute.cpus,
             has_metrics: true,
-            per_minute: None,
-            sign_in: None,
+            ..Settings::of(compute)
         };
         let folders = ModelFolders {
             default: Some(compute.model_dir.clone()),

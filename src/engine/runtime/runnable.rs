@@ -1,7 +1,10 @@
 //! A verified program with its weights.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -34,6 +37,8 @@ pub struct Runnable {
     workspace_len: usize,
     /// Memory of finished runs, which the next runs use again.
     free: Mutex<Vec<AlignedFloats>>,
+    /// Length of the largest memory of a run so far, in floats.
+    largest: AtomicUsize,
 }
 
 impl Runnable {
@@ -62,6 +67,7 @@ impl Runnable {
             weights,
             works,
             free: Mutex::default(),
+            largest: AtomicUsize::new(0),
         })
     }
 
@@ -151,8 +157,10 @@ impl Runnable {
 
     /// Memory of at least `len` floats: that of a finished run if it is large enough.
     fn memory(&self, len: usize) -> AlignedFloats {
+        // All have the length of the largest, so runs with few and with many threads do not take turns in allocating it.
+        let len = self.largest.fetch_max(len, Ordering::Relaxed).max(len);
         let free = self.lock_free().pop();
-        // A smaller one was for fewer threads, and is dropped.
+        // A smaller one is from before the largest run, and is dropped.
         let large_enough = free.filter(|memory| memory.len() >= len);
         large_enough.unwrap_or_else(|| AlignedFloats::zeroed(len))
     }

@@ -38,11 +38,11 @@ const HEADERS: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 32 << 10;
 /// Highest number of headers.
 const MAX_HEADER_COUNT: usize = 64;
-/// Time in which a client that reads an answer takes a piece of it.
+/// Time in which a client that reads a response takes a piece of it.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a piece of an answer.
+/// Bytes of a piece of a response.
 const PIECE: usize = 64 << 10;
-/// Time to send the rest of an answer on a connection that makes room for another.
+/// Time to send the rest of a response on a connection that makes room for another.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// The connections that wait for a request, the one that has waited longest first.
@@ -75,9 +75,9 @@ pub(super) struct Connection {
     was_used: AtomicBool,
     /// Whether a request is in flight.
     is_in_flight: AtomicBool,
-    /// Whether an answer is being written.
-    is_answering: AtomicBool,
-    /// Number of pieces of answers that the client took.
+    /// Whether a response is being written.
+    is_responding: AtomicBool,
+    /// Number of pieces of responses that the client took.
     pieces: AtomicU64,
 }
 
@@ -90,7 +90,7 @@ impl Connection {
             place: AtomicU64::new(0),
             was_used: AtomicBool::new(false),
             is_in_flight: AtomicBool::new(false),
-            is_answering: AtomicBool::new(false),
+            is_responding: AtomicBool::new(false),
             pieces: AtomicU64::new(0),
         }
     }
@@ -115,7 +115,7 @@ impl Connection {
             let (in_flight, router) = (InFlight::start(&this), router.clone());
             async move {
                 let response: Result<Response<Body>, Infallible> = router.oneshot(request).await;
-                response.map(|response| response.map(|body| Answer::new(body, in_flight)))
+                response.map(|response| response.map(|body| TrackedBody::new(body, in_flight)))
             }
         });
         let mut builder = http1::Builder::new();
@@ -138,7 +138,7 @@ impl Connection {
                         if !this.was_used.load(Ordering::Relaxed) {
                             break;
                         }
-                        // The last answer may not be sent yet, and a request may have come meanwhile.
+                        // The last response may not be sent yet, and a request may have come meanwhile.
                         if !this.is_in_flight.load(Ordering::Relaxed) {
                             end = Some(Instant::now() + FLUSH);
                         }
@@ -146,9 +146,9 @@ impl Connection {
                     }
                     () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
                     _ = checks.tick() => {
-                        let is_answering = this.is_answering.load(Ordering::Relaxed);
-                        let pieces = is_answering.then(|| this.pieces.load(Ordering::Relaxed));
-                        if is_answering && pieces == taken {
+                        let is_responding = this.is_responding.load(Ordering::Relaxed);
+                        let pieces = is_responding.then(|| this.pieces.load(Ordering::Relaxed));
+                        if is_responding && pieces == taken {
                             break;
                         }
                         taken = pieces;
@@ -178,7 +178,7 @@ impl Connection {
     }
 }
 
-/// A request in flight, until it is dropped: at the end of its answer.
+/// A request in flight, until it is dropped: at the end of its response.
 struct InFlight(Arc<Connection>);
 
 impl InFlight {
@@ -192,23 +192,23 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.is_answering.store(false, Ordering::Relaxed);
+        self.0.is_responding.store(false, Ordering::Relaxed);
         self.0.is_in_flight.store(false, Ordering::Relaxed);
         self.0.wait();
     }
 }
 
-/// The body of an answer, in pieces of up to [`PIECE`] bytes: so it ends when the client has taken nearly all of it, and not
+/// The body of a response, in pieces of up to [`PIECE`] bytes: so it ends when the client has taken nearly all of it, and not
 /// when the rest waits in a buffer.
-struct Answer {
+struct TrackedBody {
     body: Body,
     rest: Bytes,
     in_flight: InFlight,
 }
 
-impl Answer {
+impl TrackedBody {
     fn new(body: Body, in_flight: InFlight) -> Self {
-        in_flight.0.is_answering.store(true, Ordering::Relaxed);
+        in_flight.0.is_responding.store(true, Ordering::Relaxed);
         Self {
             body,
             rest: Bytes::new(),
@@ -217,7 +217,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -258,7 +258,7 @@ fn a_request_that_cannot_be_read_says_what_is_wrong() {
         (json(json!({"image": "!"})), "base64"),
         (
             json(json!({"image": "http://169.254.169.254/"})),
-            "Other addresses are not read",
+            "other URIs are not read",
         ),
         (json(json!({"image": "data:image/png,abc"})), "base64"),
         (json(json!({"url": "http://evil.example"})), "url"),

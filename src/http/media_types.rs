@@ -1,4 +1,4 @@
-//! Refuses callers that accept no JSON.
+//! Media types: that of a request's body, and those that a caller accepts.
 
 use axum::{
     extract::Request,
@@ -9,13 +9,39 @@ use axum::{
 
 use super::problem::{Kind, Problem};
 
-/// Middleware of routes whose answers are JSON.
-pub(super) async fn json(request: Request, next: Next) -> Response {
+/// Media type of JSON.
+pub(super) const JSON: &str = "application/json";
+
+/// The media type in `Content-Type`, in lower case and without parameters; `None` if there is no such header.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().unwrap_or("");
+    Some(essence(value))
+}
+
+/// A media type in lower case, without its parameters.
+pub(super) fn essence(value: &str) -> String {
+    let essence = value.split(';').next().unwrap_or("");
+    essence.trim().to_ascii_lowercase()
+}
+
+/// Fails unless `Content-Type` is `expected`. A form of another site cannot send JSON or CSV.
+pub(super) fn check_content_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
+    match content_type(headers).as_deref() == Some(expected) {
+        true => Ok(()),
+        false => Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            format!("the body must be {expected}: send it with `Content-Type: {expected}`"),
+        )),
+    }
+}
+
+/// Middleware of routes whose responses are JSON: refuses callers that do not accept it.
+pub(super) async fn accept_json(request: Request, next: Next) -> Response {
     match accepts_json(request.headers()) {
         true => next.run(request).await,
         false => Problem::new(
             Kind::NotAcceptable,
-            "the answer is JSON: send `Accept: application/json`, or no Accept",
+            "this route responds with JSON: send `Accept: application/json`, or no Accept header",
         )
         .into_response(),
     }
@@ -31,14 +57,14 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     let mut ranges = ranges.flat_map(|value| value.split(','));
     ranges.any(|range| {
         let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let media_type = parts.next().unwrap_or("").to_ascii_lowercase();
         let is_refused = parts.any(|part| {
             let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
             weight.is_some_and(|weight| weight.parse() == Ok(0.0_f32))
         });
         !is_refused
             && matches!(
-                media.as_str(),
+                media_type.as_str(),
                 "" | "*/*" | "application/*" | "application/json"
             )
     })

@@ -1,4 +1,4 @@
-//! The same request through each door.
+//! The same request through each entry point.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
