@@ -14,6 +14,7 @@ Without --serve, only the peers take part. The script runs on Linux only.
 
 import argparse
 import asyncio
+import contextlib
 import importlib.metadata
 import itertools
 import json
@@ -70,9 +71,14 @@ def servers(arguments: argparse.Namespace) -> list[Server]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the kernel gives to no client. A client that tries another one before the server listens may get this
+    port for itself, and connect to itself."""
+    first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in range(first_ephemeral - 1, 1024, -1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    sys.exit("no port is free")
 
 
 class Bench:

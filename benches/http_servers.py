@@ -44,8 +44,8 @@ class Running:
         return found
 
     def memory(self) -> tuple[float, float, float]:
-        """MiB of all processes: PSS now, which counts a shared page once; its anonymous part, without mapped files, which
-        the kernel can drop; and the sum of the peaks of RSS."""
+        """MiB of all processes: PSS now, which counts a shared page once, its part that is not a mapped file, and the
+        sum of the peaks of RSS."""
         proportional = anonymous = peak = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):  # It has just ended.
