@@ -5,8 +5,8 @@
 //! - A photo needs a permit before it is decoded, and there is one permit for each CPU. More photos at
 //!   once would need memory and gain nothing.
 //! - `READ_AHEAD` more photos may be in progress, so that no CPU waits for a download.
-//! - A photo alone uses all CPUs for inference. With several photos, each uses its share, which is fixed when its
-//!   inference starts. So threads seldom wait for each other.
+//! - A photo alone uses all CPUs for inference. With several photos, also with some that wait, each uses its share, which
+//!   is fixed when its inference starts. So threads seldom wait for each other.
 //! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So the memory of decoding
 //!   has the same bound for every batch and number of CPUs.
 
@@ -47,7 +47,9 @@ pub(crate) struct Cpus {
     count: usize,
     permits: Arc<Semaphore>,
     pixels: PixelBudget,
-    /// Photos that are being decoded or classified.
+    /// Photos that wait for a CPU or have one.
+    in_turn: Arc<AtomicUsize>,
+    /// Photos that are being decoded or classified, also those that did not wait.
     computing: AtomicUsize,
 }
 
@@ -59,6 +61,7 @@ impl Cpus {
             count,
             permits: Arc::new(Semaphore::new(count)),
             pixels: PixelBudget::new(max_pixels),
+            in_turn: Arc::default(),
             computing: AtomicUsize::new(0),
         }
     }
@@ -70,12 +73,14 @@ impl Cpus {
 
     /// Waits for a free CPU.
     #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    pub(crate) async fn acquire(&self) -> OwnedSemaphorePermit {
-        let permits = Arc::clone(&self.permits);
-        permits
-            .acquire_owned()
-            .await
-            .expect("the semaphore is open")
+    pub(crate) async fn acquire(&self) -> Turn {
+        self.in_turn.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.in_turn));
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        Turn {
+            _permit: permit.expect("the semaphore is open"),
+            _counted: counted,
+        }
     }
 
     /// Counts one more photo that is being decoded or classified.
@@ -91,13 +96,30 @@ impl Cpus {
     }
 }
 
+/// The CPU of a photo, until it is dropped.
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// A photo that waits for a CPU or has one; counted until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A photo that is being decoded or classified; counted until it is dropped.
 pub(crate) struct Computation<'a>(&'a Cpus);
 
 impl Computation<'_> {
     /// Threads for this photo's inference: its share of the CPUs.
     pub(crate) fn threads(&self) -> usize {
-        share(self.0.count, self.0.computing.load(Ordering::Relaxed))
+        let in_turn = self.0.in_turn.load(Ordering::Relaxed);
+        let computing = self.0.computing.load(Ordering::Relaxed);
+        share(self.0.count, in_turn.max(computing))
     }
 }
 
@@ -151,7 +173,7 @@ impl Drop for ReservedPixels<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread};
+    use std::{sync::mpsc, thread, time::Duration};
 
     use super::*;
 
@@ -185,6 +207,23 @@ mod tests {
         assert_eq!(more[2].threads(), 1);
         drop((first, more));
         assert_eq!(second.threads(), 4);
+    }
+
+    #[tokio::test]
+    async fn photos_that_wait_have_a_share() {
+        let cpus = Cpus::new(2, 10);
+        let first = cpus.acquire().await;
+        let computation = cpus.start();
+        assert_eq!(computation.threads(), 2);
+        let second = cpus.acquire().await;
+        let third = tokio::time::timeout(Duration::ZERO, cpus.acquire());
+        assert_eq!(computation.threads(), 1);
+        // It no longer waits.
+        assert!(third.await.is_err());
+        drop(second);
+        assert_eq!(computation.threads(), 2);
+        drop(first);
+        assert_eq!(computation.threads(), 2);
     }
 
     #[test]
