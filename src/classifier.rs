@@ -113,11 +113,11 @@ impl Classifier {
         self.limits
     }
 
-    /// Classifies a photo on a thread of its own, once a CPU is free.
+    /// Classifies a photo on another thread, once a CPU is free.
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the model fails, [`Error::Aborted`] if the thread ends early.
+    /// [`Error::Model`] if the model fails, [`Error::Aborted`] if the thread panics.
     pub async fn classify_in_turn(
         self: &Arc<Self>,
         bytes: impl AsRef<[u8]> + Send + 'static,
@@ -126,11 +126,11 @@ impl Classifier {
             .await?
     }
 
-    /// Makes the thumbnail of a photo on a thread of its own, once a CPU is free.
+    /// Makes the thumbnail of a photo on another thread, once a CPU is free.
     ///
     /// # Errors
     ///
-    /// [`Error::Aborted`] if the thread ends early.
+    /// [`Error::Aborted`] if the thread panics.
     pub(crate) async fn thumbnail_in_turn(
         self: &Arc<Self>,
         bytes: impl AsRef<[u8]> + Send + 'static,
@@ -139,23 +139,16 @@ impl Classifier {
             .await
     }
 
-    /// Runs `work` on a thread of its own, once a CPU is free.
+    /// Runs `work` on another thread, once a CPU is free.
     async fn in_turn<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.cpus.acquire().await;
         let classifier = Arc::clone(self);
         // The log line of a panic in a decoder names the photo by this span.
         let span = tracing::Span::current();
-        let compute = move || {
-            // Held until the work ends, also when the caller no longer waits for it.
-            let _permit = permit;
-            span.in_scope(|| work(&classifier))
-        };
-        tokio::task::spawn_blocking(compute)
-            .await
-            .map_err(Error::Aborted)
+        let compute = move || span.in_scope(|| work(&classifier));
+        self.cpus.run(compute).await
     }
 
     fn thumbnail(&self, bytes: &[u8]) -> Result<Vec<u8>, Rejection> {

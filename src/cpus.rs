@@ -2,20 +2,27 @@
 //!
 //! - Lambda grants CPUs by memory ([`granted_cpus`]). `local` divides the machine's CPUs between its
 //!   function instances ([`share`]).
-//! - A photo needs a permit before it is decoded, and there is one permit for each CPU. More photos at
-//!   once would need memory and gain nothing.
+//! - As many photos are decoded and classified at once as there are CPUs. More would need memory and gain nothing. The
+//!   others wait in a queue, and a thread that is done with a photo takes the next: it need not be woken, and stays on its
+//!   CPU.
 //! - `READ_AHEAD` more photos may be in progress, so that no CPU waits for a download.
 //! - A photo alone uses all CPUs for inference. With several photos, also with some that wait, each uses its share, which
 //!   is fixed when its inference starts. So threads seldom wait for each other.
 //! - All photos together decode at most MAX_IMAGE_PIXELS at a time. So the memory of decoding
 //!   has the same bound for every batch and number of CPUs.
 
-use std::sync::{
-    Arc, Condvar, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    panic::{self, AssertUnwindSafe},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
+
+use crate::error::Error;
 
 /// Memory in MB for which Lambda grants one CPU:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>.
@@ -45,9 +52,9 @@ pub(crate) fn share(cpus: usize, parts: usize) -> usize {
 /// The CPUs of one process.
 pub(crate) struct Cpus {
     count: usize,
-    permits: Arc<Semaphore>,
+    queue: Mutex<Queue>,
     pixels: PixelBudget,
-    /// Photos that wait for a CPU or have one.
+    /// Photos in the queue and on its threads.
     in_turn: Arc<AtomicUsize>,
     /// Photos that are being decoded or classified, also those that did not wait.
     computing: AtomicUsize,
@@ -59,7 +66,7 @@ impl Cpus {
         assert!(count > 0, "at least one CPU");
         Self {
             count,
-            permits: Arc::new(Semaphore::new(count)),
+            queue: Mutex::default(),
             pixels: PixelBudget::new(max_pixels),
             in_turn: Arc::default(),
             computing: AtomicUsize::new(0),
@@ -71,15 +78,58 @@ impl Cpus {
         self.count + READ_AHEAD
     }
 
-    /// Waits for a free CPU.
-    #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-    pub(crate) async fn acquire(&self) -> Turn {
-        self.in_turn.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Arc::clone(&self.in_turn));
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        Turn {
-            _permit: permit.expect("the semaphore is open"),
-            _counted: counted,
+    /// Runs `work` on a thread of tokio's blocking pool once a CPU is free, in the order of the calls. If the caller stops waiting
+    /// before that, `work` is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aborted`] if `work` panics.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let counted = Counted::one_more(&self.in_turn);
+        let job = Arc::new(Mutex::new(Some((work, counted, sender))));
+        let _withdraw = Withdraw(Arc::clone(&job));
+        self.enqueue(Box::new(move || {
+            let Some((work, counted, sender)) = lock(&job).take() else {
+                return;
+            };
+            // Unwind safety: what `work` shares with others is behind locks and guards.
+            let result = panic::catch_unwind(AssertUnwindSafe(work));
+            drop(counted);
+            // It fails if the caller no longer waits.
+            let _ = sender.send(result);
+        }));
+        match receiver.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_panic)) => Err(Error::Aborted("it panicked: the log has the reason".into())),
+            Err(closed) => Err(Error::Aborted(closed.into())),
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, job: Job) {
+        let mut queue = lock(&self.queue);
+        queue.waiting.push_back(job);
+        if queue.threads < self.count {
+            queue.threads += 1;
+            drop(queue);
+            let cpus = Arc::clone(self);
+            tokio::task::spawn_blocking(move || cpus.work());
+        }
+    }
+
+    /// Runs the jobs of the queue until it is empty.
+    fn work(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            let Some(job) = queue.waiting.pop_front() else {
+                queue.threads -= 1;
+                return;
+            };
+            drop(queue);
+            job();
         }
     }
 
@@ -96,14 +146,39 @@ impl Cpus {
     }
 }
 
-/// The CPU of a photo, until it is dropped.
-pub(crate) struct Turn {
-    _permit: OwnedSemaphorePermit,
-    _counted: Counted,
+/// Work that waits for a CPU.
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    /// Threads that take jobs.
+    threads: usize,
 }
 
-/// A photo that waits for a CPU or has one; counted until it is dropped.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a job's content back when the caller stops waiting, so that a photo which nobody waits for takes no memory.
+struct Withdraw<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Drop for Withdraw<T> {
+    fn drop(&mut self) {
+        let content = lock(&self.0).take();
+        drop(content);
+    }
+}
+
+/// A photo in the queue or on one of its threads; counted until it is dropped.
 struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_more(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -211,19 +286,65 @@ mod tests {
 
     #[tokio::test]
     async fn photos_that_wait_have_a_share() {
-        let cpus = Cpus::new(2, 10);
-        let first = cpus.acquire().await;
-        let computation = cpus.start();
-        assert_eq!(computation.threads(), 2);
-        let second = cpus.acquire().await;
-        let third = tokio::time::timeout(Duration::ZERO, cpus.acquire());
-        assert_eq!(computation.threads(), 1);
-        // It no longer waits.
-        assert!(third.await.is_err());
-        drop(second);
-        assert_eq!(computation.threads(), 2);
-        drop(first);
-        assert_eq!(computation.threads(), 2);
+        let cpus = Arc::new(Cpus::new(2, 10));
+        let (inner, outer) = (Arc::clone(&cpus), Arc::clone(&cpus));
+        let alone = outer.run(move || inner.start().threads()).await;
+        assert_eq!(alone.unwrap(), 2);
+        // A photo that has not begun to compute has its share too.
+        let (release, released) = mpsc::channel::<()>();
+        let (start, started) = oneshot::channel();
+        let outer = Arc::clone(&cpus);
+        let work = move || {
+            start.send(()).unwrap();
+            released.recv().unwrap();
+        };
+        let first = tokio::spawn(async move { outer.run(work).await });
+        started.await.unwrap();
+        let inner = Arc::clone(&cpus);
+        let second = cpus.run(move || inner.start().threads()).await;
+        assert_eq!(second.unwrap(), 1);
+        release.send(()).unwrap();
+        first.await.unwrap().unwrap();
+        assert_eq!(cpus.in_turn.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_worked_off_in_its_order() {
+        let cpus = Arc::new(Cpus::new(1, 10));
+        let (release, released) = mpsc::channel::<()>();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let run = |number: usize, wait: Option<mpsc::Receiver<()>>| {
+            let (cpus, order) = (Arc::clone(&cpus), Arc::clone(&order));
+            async move {
+                let work = move || {
+                    if let Some(wait) = wait {
+                        wait.recv().unwrap();
+                    }
+                    order.lock().unwrap().push(number);
+                };
+                cpus.run(work).await.unwrap();
+            }
+        };
+        let photos = tokio::join!(run(0, Some(released)), run(1, None), async {
+            // Nobody waits for this one.
+            let withdrawn = tokio::time::timeout(Duration::ZERO, run(2, None)).await;
+            assert!(withdrawn.is_err());
+            release.send(()).unwrap();
+        });
+        let ((), (), ()) = photos;
+        run(3, None).await;
+        assert_eq!(*order.lock().unwrap(), [0, 1, 3]);
+        assert_eq!(cpus.in_turn.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_frees_the_cpu() {
+        let cpus = Arc::new(Cpus::new(1, 10));
+        for _ in 0..3 {
+            let failed = cpus.run(|| panic!("as a defect would")).await;
+            assert!(matches!(failed, Err::<(), _>(Error::Aborted(_))));
+        }
+        assert_eq!(cpus.run(|| 7).await.unwrap(), 7);
     }
 
     #[test]

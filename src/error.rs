@@ -59,7 +59,7 @@ pub enum Error {
     Model(String),
     /// The thread that decoded or classified the photo panicked or was cancelled.
     #[error("the computation was aborted")]
-    Aborted(#[source] tokio::task::JoinError),
+    Aborted(#[source] Source),
     /// A step finished without a result for this photo. This is a defect of the function.
     /// Reporting it as an error keeps the photo's message from being deleted.
     #[error("{step} gave no result for {photo}: report this defect. The photo is tried again")]

@@ -254,5 +254,5 @@ where
     };
     tokio::task::spawn_blocking(hash)
         .await
-        .map_err(Error::Aborted)
+        .map_err(|error| Error::Aborted(error.into()))
 }

@@ -243,7 +243,7 @@ async fn read(
                 PhotoCount::One => one_photo(&body),
                 PhotoCount::Batch => many_photos(&body),
             });
-            read.await.map_err(Error::Aborted)?
+            read.await.map_err(|error| Error::Aborted(error.into()))?
         }
     }
 }
